@@ -21,9 +21,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "checkpoint": ("Checkpoint",),
     "cost": ("BlockShape", "Cost"),
-    "data": ("DataError", "Dataset", "Split", "load_dataset", "load_image"),
+    "data": ("load_dataset",),
+    "dataset": ("DataError", "Dataset", "Split"),
     "evaluation": ("accuracy", "predict_logits"),
     "files": ("FileError",),
+    "folder": ("load_image",),
     "graph": ("GraphError", "highway_blocks", "with_gates"),
     "layers": ("HighwayConv2D", "HighwayDense"),
     "models": ("PRESETS", "HighwayConfig", "highway_net"),

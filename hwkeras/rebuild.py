@@ -12,7 +12,7 @@ from hwkeras.stats import model_digest
 
 
 def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
-    """Returns a slim functional model, not compiled: `model` with every pruned channel only carried.
+    """Returns a slim functional model, not compiled: `model` with the pruned channels only carried.
 
     Exactly: on the pruned channels of a block, its gate is t = 0 and its transform is h = 0. The
     second matters because the gate reads h: a pruned channel feeds the gates of the others no more.

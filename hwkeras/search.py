@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import keras
 
-from hwkeras.data import Dataset
+from hwkeras.dataset import Dataset
 from hwkeras.evaluation import accuracy, predict_logits
 from hwkeras.plan import GateStats, PlanError, PruningPlan, make_plan
 from hwkeras.rebuild import apply_plan

@@ -15,7 +15,7 @@ from keras import ops
 
 from hwkeras.batches import TrainingBatches
 from hwkeras.checkpoint import Checkpoint, fingerprint
-from hwkeras.data import Dataset
+from hwkeras.dataset import Dataset
 from hwkeras.graph import highway_blocks, with_gates
 from hwkeras.regularizers import GatePenalty, share_shut, weighted_mean_gate
 from hwkeras.schedules import WarmupDecay
