@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def load_model(path: str | Path) -> keras.Model:
         text = str(error)
         if "Lambda" in text or "safe_mode" in text:
             raise FileError(f"{path}: refused: the model holds code (a Lambda layer)") from None
-        if "Could not locate" in text or "not locate class" in text:
-            raise FileError(f"{path}: refused: {_first_line(text)}") from None
+        unknown = re.search(r"Could not locate (?:class|function) '[^']*'", text)
+        if unknown:
+            raise FileError(f"{path}: refused: {unknown[0]}; import it first") from None
         raise FileError(f"{path}: broken .keras model: {_first_line(text)}") from None
 
 

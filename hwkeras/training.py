@@ -127,7 +127,7 @@ def fit(
         saved = Checkpoint(Path(checkpoint), fingerprint(model, dataset.fingerprint, config))
     history: list[Row] = saved.history() if saved and resume else []
     with _precision(model, config.precision):
-        view = _TrainingView(model, config, len(batches), teacher)
+        view = training_view(model, config, len(batches), teacher)
         if saved and history:
             saved.load(view)
         batches.epoch = len(history)
@@ -170,6 +170,22 @@ def _check(model, dataset, config, teacher) -> None:
         raise TrainingError(f"{dataset.name!r} has no validation images; take a larger share")
     if config.penalty and not any(block.active for block in blocks.values()):
         raise TrainingError("the gate penalty needs a block that transforms a channel")
+
+
+def training_view(
+    model: keras.Model, config: TrainConfig, steps: int, teacher: keras.Model | None = None
+) -> keras.Model:
+    """Returns a compiled model on the same layers whose `fit` adds the penalty and the teacher.
+
+    For loops of one's own; `fit` does everything around it. Labels are class numbers.
+
+    Args:
+        model: as for `fit`.
+        config: as for `fit`.
+        steps: batches in an epoch.
+        teacher: as for `fit`.
+    """
+    return _TrainingView(model, config, steps, teacher)
 
 
 class _TrainingView(keras.Model):

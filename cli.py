@@ -1,0 +1,452 @@
+"""The `hwkeras` command: parses, calls, prints. Everything heavy is imported inside a command."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import re
+from pathlib import Path
+
+import click
+
+PRESETS = ("poster", "small", "tiny")
+VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
+UNITS = {"": 1, "b": 1, "k": 1e3, "m": 1e6, "g": 1e9, "kb": 1e3, "mb": 1e6, "gb": 1e9,
+         "kib": 2**10, "mib": 2**20, "gib": 2**30}  # fmt: skip
+
+
+class Commands(click.Group):
+    """Turns what the library raises into one clear line and exit code 1."""
+
+    def invoke(self, ctx):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("HWKERAS_DEBUG"):
+                raise
+            ours = type(error).__module__.split(".")[0] in ("hwkeras", "export")
+            text = " ".join(str(error).split()) or type(error).__name__
+            if not ours and not isinstance(error, OSError):
+                text = f"unexpected {type(error).__name__}: {text[:300]}"
+                text += " (HWKERAS_DEBUG=1 shows the traceback)"
+            raise click.ClickException(text) from error
+
+
+class Quantity(click.ParamType):
+    """A number with an optional unit, or a share in percent: `(value, relative)`."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-zA-Z%]*)\s*", value)
+        unit = found and found[2].lower()
+        try:
+            number = float(found[1]) if found else -1.0
+        except ValueError:
+            number = -1.0
+        if number < 0 or not (unit == "%" or unit in UNITS):
+            self.fail(f"{value!r} is no size: expected 5.2MB, 5MiB, 1.36M or 15%", param, ctx)
+        return (number / 100, True) if unit == "%" else (number * UNITS[unit], False)
+
+
+def options(*decorators):
+    """Returns a decorator that adds several options, in the order given."""
+
+    def decorate(command):
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+force = click.option("--force", is_flag=True, help="Replace an output that exists.")
+resume = click.option("--resume", is_flag=True, help="Go on where an earlier call stopped.")
+target = click.argument("target", metavar="RUN|MODEL")
+data_optional = click.argument("data", required=False)
+out = click.option("-o", "--out", metavar="RUN", type=click.Path(path_type=Path),
+                   help="Run folder to make; needed with a MODEL.")  # fmt: skip
+data_options = options(
+    click.option("--validation", default=0.1, show_default=True,
+                 help="Share of the training images that choices are made on."),
+    click.option("--split-seed", default=0, show_default=True, help="Seed of that split."),
+    click.option("--image-size", type=int, help="Resize a folder's images to this side."),
+    click.option("--max-bad", default=0, show_default=True,
+                 help="Unreadable images to skip before giving up."),
+)  # fmt: skip
+train_options = options(
+    click.option("--preset", type=click.Choice(PRESETS), default="small", show_default=True),
+    click.option("--epochs", type=click.IntRange(1), default=30, show_default=True),
+    click.option("--penalty", type=click.FloatRange(0), default=1.0, show_default=True,
+                 help="Strength of the gate penalty; 0 for none."),
+    click.option("--penalty-cost", type=click.Choice(["parameters", "macs"]),
+                 default="parameters", show_default=True, help="What the penalty counts."),
+    click.option("--augment/--no-augment", default=None,
+                 help="Flips and crops; by default where the data allows it."),
+)  # fmt: skip
+fit_options = options(
+    click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True),
+    click.option("--precision", default="float32", show_default=True,
+                 type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])),
+    click.option("--seed", default=0, show_default=True, help="Of weights and shuffling."),
+)  # fmt: skip
+aim_options = options(
+    click.option("--threshold", type=float, help="Cut channels whose score is lower."),
+    click.option("--keep", type=click.FloatRange(0, 1), help="Share of channels to keep."),
+    click.option("--size", type=Quantity(), help="Size of the float32 weights: 5.2MB, 15%."),
+    click.option("--parameters", type=Quantity(), help="Number of parameters: 1.36M, 15%."),
+    click.option("--macs", type=Quantity(), help="Multiply-accumulates an image: 50M, 20%."),
+    click.option("--max-drop", type=click.FloatRange(0, 100),
+                 help="Points of validation accuracy that the cut may cost at once."),
+    click.option("--plan", type=click.Path(), help="A plan.json, made or edited by hand."),
+    click.option("--by", type=click.Choice(["update", "gate"]), default="update",
+                 show_default=True, help="Rank by mean |t(h - c)|, or by mean gate."),
+    click.option("--multiple", type=click.IntRange(1), default=1, show_default=True,
+                 help="Round kept counts up to a multiple."),
+    click.option("--minimum", type=click.IntRange(0), default=0, show_default=True,
+                 help="Channels that every block keeps."),
+    click.option("--protect", multiple=True, metavar="BLOCK", help="Leave a block whole."),
+)  # fmt: skip
+export_options = options(
+    click.option("--variant", "variants", multiple=True, default=("all",), show_default=True,
+                 type=click.Choice([*VARIANTS, "all"])),
+    click.option("--io", type=click.Choice(["float32", "int8", "uint8"]), default="float32",
+                 show_default=True, help="Input and output type of int8."),
+    click.option("--limit-drop", type=float, metavar="PP",
+                 help="Fail if a variant loses more points against Keras."),
+)  # fmt: skip
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hwkeras")
+def main():
+    """Train highway nets in Keras, cut what their gates do without, ship them as .tflite.
+
+    DATA is `digits`, `cifar10`, a folder train/<class>/*.png (with optional test/), or an .npz
+    with x_train, y_train, x_test and y_test. A RUN is a folder that the commands fill.
+    """
+
+
+@main.command()
+@click.option("-o", "--out", type=click.Path(path_type=Path), default="hwkeras-demo",
+              show_default=True)  # fmt: skip
+@as_json
+@force
+def demo(out, json_, force):
+    """The main job on embedded data: digits to report.html in about two minutes."""
+    with _work() as show:
+        from export import jobs
+
+        report = jobs.demo(out, force=force, progress=show)
+    _print_report(report, out, json_)
+
+
+@main.command()
+@click.argument("data")
+@click.option("-o", "--out", metavar="RUN", type=click.Path(path_type=Path), required=True)
+@data_options
+@train_options
+@fit_options
+@click.option("--tensorboard", is_flag=True, help="Log to RUN/tensorboard.")
+@resume
+@force
+@as_json
+def train(data, out, json_, resume, force, tensorboard, preset, **settings):
+    """Train a highway net on DATA with the gate penalty."""
+    with _work() as show:
+        from export import pipeline
+        from export.runfolder import RunFolder
+
+        config = _data_config(data, settings)
+        outcome = pipeline.train(
+            RunFolder(out), config, config.load(), preset, _train_config(settings),
+            resume=resume, force=force, tensorboard=tensorboard, progress=show,
+        )  # fmt: skip
+    _print_outcome(out / "dense.keras", outcome, json_)
+
+
+@main.command()
+@target
+@data_optional
+@out
+@force
+@as_json
+def gates(target, data, out, json_, force):
+    """Collect what the gates do: the table and the histogram."""
+    with _work() as show:
+        from export import pipeline, text
+
+        run, dataset = _open(target, data, out, force)
+        stats = pipeline.gates(run, dataset, force=force, progress=show)
+    click.echo(stats.to_json() if json_ else text.gates(stats))
+
+
+@main.command()
+@target
+@data_optional
+@out
+@aim_options
+@force
+@as_json
+def prune(target, data, out, json_, force, **aims):
+    """Plan what to cut, cut it, and recalibrate the batch norms."""
+    aim = _aim(aims)
+    with _work() as show:
+        from export import pipeline, text
+
+        run, dataset = _open(target, data, out, force)
+        if not run.has("gates"):
+            pipeline.gates(run, dataset, progress=show)
+        plan = pipeline.prune(run, dataset, aim, force=force, progress=show)
+        stats = run.stats()
+    click.echo(plan.to_json() if json_ else text.plan(plan, stats))
+
+
+@main.command()
+@target
+@data_optional
+@out
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--learning-rate", default=0.05, show_default=True)
+@click.option("--distill", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+              help="Weight of the dense model's answers against the labels.")  # fmt: skip
+@fit_options
+@resume
+@force
+@as_json
+def finetune(target, data, out, json_, resume, force, **settings):
+    """Train the pruned model on, with the dense one as its teacher."""
+    with _work() as show:
+        import dataclasses
+
+        from export import pipeline
+        from hwkeras.training import FINETUNE
+
+        run, dataset = _open(target, data, out, force)
+        outcome = pipeline.finetune_slim(
+            run, dataset, dataclasses.replace(FINETUNE, **settings),
+            resume=resume, force=force, progress=show,
+        )  # fmt: skip
+    _print_outcome(run.path("slim.keras"), outcome, json_)
+
+
+@main.command()
+@target
+@data_optional
+@out
+@export_options
+@force
+@as_json
+def export(target, data, out, json_, variants, io, limit_drop, force):
+    """Convert, verify and measure .tflite variants of a run's models."""
+    with _work() as show:
+        from export import shipping, text
+
+        run, dataset = _open(target, data, out, force)
+        rows = shipping.export_run(
+            run, dataset, _variants(variants), io=io, limit_drop=limit_drop,
+            force=force, progress=show,
+        )  # fmt: skip
+    _print_rows(rows, json_, text.measurements)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("data")
+@data_options
+@click.option("--split", type=click.Choice(["test", "validation"]), default="test",
+              show_default=True)  # fmt: skip
+@as_json
+def evaluate(files, data, json_, split, **settings):
+    """Measure the accuracy of .keras and .tflite files on DATA."""
+    with _work() as show:
+        from export import shipping, text
+
+        dataset = _data_config(data, settings).load()
+        rows = [shipping.evaluate(file, dataset, split, progress=show) for file in files]
+    _print_rows(rows, json_, text.evaluations)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@as_json
+def bench(files, json_, runs, threads):
+    """Measure latency, partitions and memory of .tflite files side by side."""
+    with _work() as show:
+        from export import shipping, text
+
+        rows = shipping.bench(files, runs=runs, threads=threads, progress=show)
+    _print_rows(rows, json_, text.benches)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path),
+              help="Folder of the report; the run itself if there is one.")  # fmt: skip
+@force
+@as_json
+def report(runs, out, json_, force):
+    """Write report.md, report.json and report.html for one run or several."""
+    if len(runs) > 1 and out is None:
+        raise click.UsageError("several runs need -o FOLDER for their report")
+    with _work():
+        from export import shipping
+
+        result = shipping.write_report(runs, out, force=force)
+    _print_report(result, out or runs[0], json_)
+
+
+@main.command("run")
+@click.argument("data")
+@click.option("-o", "--out", metavar="RUN", type=click.Path(path_type=Path), required=True)
+@data_options
+@train_options
+@fit_options
+@click.option("--finetune-epochs", type=click.IntRange(1), default=10, show_default=True)
+@aim_options
+@export_options
+@resume
+@force
+@as_json
+def run_(
+    data, out, json_, resume, force, preset, finetune_epochs, variants, io, limit_drop, **rest
+):
+    """All of it: train, prune (to 15% unless told otherwise), fine-tune, export, report."""
+    names = ("threshold", "keep", "size", "parameters", "macs", "max_drop", "plan")
+    if all(rest[name] is None for name in names):
+        rest["size"] = (0.15, True)
+    aim = _aim(rest)
+    with _work() as show:
+        from export import jobs
+
+        config = _train_config(rest)
+        job = jobs.Job(
+            data=_data_config(data, rest), preset=preset, train=config, aim=aim,
+            finetune=jobs.finetuning(config, finetune_epochs), variants=_variants(variants),
+            io=io, limit_drop=limit_drop,
+        )  # fmt: skip
+        result = jobs.run(job, out, resume=resume, force=force, progress=show)
+    _print_report(result, out, json_)
+
+
+def _work():
+    """Returns the context that heavy work runs in: progress on stderr, no chatter."""
+    import contextlib
+    import logging
+
+    from export.display import progress_display
+    from export.silence import silenced
+
+    @contextlib.contextmanager
+    def work():
+        with silenced():
+            import keras  # noqa: F401  (about four seconds, and native libraries that talk)
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        with progress_display() as show:
+            yield show
+
+    return work()
+
+
+def _data_config(data: str, settings: dict):
+    from export.runfolder import DataConfig
+
+    return DataConfig(
+        data, settings["validation"], settings["split_seed"], settings["image_size"],
+        settings["max_bad"],
+    )  # fmt: skip
+
+
+def _open(target: str, data: str | None, out: Path | None, force: bool):
+    """Returns the run folder and the data that a command works on."""
+    import dataclasses
+
+    from export import pipeline
+    from export.runfolder import DataConfig, RunFolder
+
+    if Path(target).is_file():
+        if out is None or data is None:
+            raise click.UsageError("a MODEL needs DATA and -o RUN, the folder to work in")
+        run = pipeline.adopt(Path(target), out, force)
+        run.note(data=dataclasses.asdict(DataConfig(data)))
+    else:
+        run = RunFolder.open(target)
+    config = run.data()
+    if data is not None:
+        config = dataclasses.replace(config, source=data)
+    return run, config.load()
+
+
+def _train_config(settings: dict):
+    from hwkeras.regularizers import GatePenalty
+    from hwkeras.training import TrainConfig
+
+    penalty = GatePenalty(settings["penalty"], settings["penalty_cost"])
+    return TrainConfig(
+        epochs=settings["epochs"], batch_size=settings["batch_size"],
+        precision=settings["precision"], seed=settings["seed"], augment=settings["augment"],
+        penalty=penalty if penalty.strength else None,
+    )  # fmt: skip
+
+
+def _aim(settings: dict):
+    """Returns the one aim among a command's options; a wrong number of them is wrong usage."""
+    names = ("threshold", "keep", "size", "parameters", "macs", "max_drop", "plan")
+    given = [name for name in names if settings[name] is not None]
+    if len(given) != 1:
+        flags = ", ".join("--" + name.replace("_", "-") for name in names)
+        raise click.UsageError(f"expected exactly one aim of {flags}; received {len(given)}")
+    value, relative = settings[given[0]], False
+    if isinstance(value, tuple):
+        value, relative = value
+
+    from export.aims import Aim
+
+    return Aim(
+        given[0], value, relative, settings["by"], settings["multiple"], settings["minimum"],
+        tuple(settings["protect"]),
+    )  # fmt: skip
+
+
+def _variants(chosen: tuple[str, ...]) -> tuple[str, ...]:
+    return VARIANTS if "all" in chosen else tuple(dict.fromkeys(chosen))
+
+
+def _print_outcome(path: Path, outcome: dict, json_: bool) -> None:
+    if json_:
+        click.echo(jsonlib.dumps({"file": str(path), **outcome}))
+        return
+    last = outcome["steps"][-1]
+    click.echo(
+        f"{path}: {outcome['parameters']:,} parameters, validation accuracy"
+        f" {last['accuracy']:.2%} on {last['images']:,} images, {outcome['seconds']:.0f} s"
+    )
+
+
+def _print_rows(rows, json_: bool, table) -> None:
+    import dataclasses
+
+    click.echo(jsonlib.dumps([dataclasses.asdict(r) for r in rows]) if json_ else table(rows))
+
+
+def _print_report(report, folder: Path, json_: bool) -> None:
+    from export import text
+    from export.report import to_json
+
+    if json_:
+        click.echo(to_json(report))
+        return
+    click.echo(text.summary(report))
+    click.echo(f"report: {folder / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From a Keras model to a checked .tflite and what a phone needs beside it."""

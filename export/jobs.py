@@ -1,0 +1,101 @@
+"""The whole job in one call: images to report, on one run folder, resumable at any step."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from export import shipping
+from export.aims import Aim
+from export.measurement import Report
+from export.pipeline import Progress, finetune_slim, gates, prune, quiet, train
+from export.runfolder import DataConfig, RunFolder, remove
+from hwkeras.training import FINETUNE, TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything the whole job needs to know.
+
+    Attributes:
+        data: what to train on.
+        preset: which net, a name of `hwkeras.PRESETS`.
+        train: how to train it.
+        aim: how far to cut it.
+        finetune: how to train what is left.
+        variants: the .tflite variants to make of the slim model.
+        io: type of the int8 variant's input and output.
+        limit_drop: points that a variant may lose against its Keras model; None for no limit.
+    """
+
+    data: DataConfig
+    preset: str
+    train: TrainConfig
+    aim: Aim
+    finetune: TrainConfig
+    variants: tuple[str, ...]
+    io: str = "float32"
+    limit_drop: float | None = None
+
+
+def finetuning(config: TrainConfig, epochs: int) -> TrainConfig:
+    """Returns the default fine-tuning with the batch size, precision and seed of a training."""
+    return dataclasses.replace(
+        FINETUNE,
+        epochs=epochs,
+        batch_size=config.batch_size,
+        precision=config.precision,
+        augment=config.augment,
+        seed=config.seed,
+    )
+
+
+def run(
+    job: Job,
+    root: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = quiet,
+) -> Report:
+    """Does every step that is not done yet and returns the report.
+
+    Raises:
+        RunError: if the folder holds a run and neither `resume` nor `force` is given, or the run
+            was made with other settings.
+    """
+    shipping.check_backend()
+    folder, dataset = RunFolder(root), job.data.load()
+    options = {"force": force, "progress": progress}
+    train(folder, job.data, dataset, job.preset, job.train, resume=resume, **options)
+    if not (resume and folder.has("gates")):
+        gates(folder, dataset, **options)
+    prune(folder, dataset, job.aim, resume=resume, **options)
+    finetune_slim(folder, dataset, job.finetune, resume=resume, **options)
+    if not (resume and folder.has("export")):
+        shipping.export_run(
+            folder, dataset, job.variants, io=job.io, limit_drop=job.limit_drop, **options
+        )
+    return shipping.write_report([root], force=force or resume)
+
+
+DEMO = Job(
+    data=DataConfig("digits"),
+    preset="tiny",
+    train=TrainConfig(epochs=16, batch_size=64),
+    aim=Aim("size", 0.12, relative=True),
+    finetune=dataclasses.replace(FINETUNE, epochs=8, batch_size=64),
+    variants=shipping.VARIANTS,
+)
+
+
+def demo(root: Path, *, force: bool = False, progress: Progress = quiet) -> Report:
+    """Does the whole job on scikit-learn's digits; a demo's own folder is replaced."""
+    folder = RunFolder(root)
+    force = force or "demo" in folder.record()["settings"]
+    if force:
+        for unfinished in ("checkpoint", "checkpoint-finetune"):
+            remove(folder.path(unfinished))
+    folder.claim("train", force)
+    folder.note(settings={"demo": True})
+    return run(DEMO, root, force=force, progress=progress)

@@ -1,0 +1,238 @@
+"""The whole job, images to report, as a sequence of steps over a run folder.
+
+Each step reads files and writes files; none needs another's memory, so a run can be left and
+continued anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from export.aims import Aim, plan_for
+from export.history import read_history, write_history
+from export.runfolder import DataConfig, RunError, RunFolder, remove
+from hwkeras.dataset import Dataset
+from hwkeras.evaluation import accuracy, predict_logits
+from hwkeras.files import write_text
+from hwkeras.graph import highway_blocks
+from hwkeras.models import PRESETS, highway_net
+from hwkeras.plan import GateStats, PruningPlan
+from hwkeras.rebuild import apply_plan
+from hwkeras.recalibrate import recalibrate
+from hwkeras.saving import load_model, save_model
+from hwkeras.stats import collect_stats, model_cost
+from hwkeras.training import TrainConfig, finetune, fit
+
+Progress = Callable[[str, int, int], None]  # what is being done, how much of it, out of how much
+
+_STATS_IMAGES = 10_000  # more change no ranking and cost time
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """Shows no progress."""
+
+
+def adopt(model: Path, root: Path, force: bool) -> RunFolder:
+    """Makes a run folder around a user's own `.keras` model and returns it."""
+    run = RunFolder(root)
+    run.claim("train", force)
+    highway_blocks(load_model(model))  # refuses anything that cannot be pruned
+    root.mkdir(parents=True, exist_ok=True)
+    copy = root / "dense.keras"
+    shutil.copyfile(model, copy)
+    run.note("train", {"settings": {"model": model.name}, "outcome": {}})
+    run.settle("train")
+    return run
+
+
+def train(
+    run: RunFolder,
+    data: DataConfig,
+    dataset: Dataset,
+    preset: str,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    tensorboard: bool = False,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Trains a preset's highway net with the gate penalty; writes dense.keras and history.csv."""
+    settings = {"preset": preset, "data": data, **vars(config)}
+    if _done(run, "train", settings, resume, force):
+        return run.record()["steps"]["train"]["outcome"]
+    checkpoint = run.path("checkpoint")
+    if checkpoint.exists() and not resume:
+        if not force:
+            raise RunError(f"{checkpoint} holds an unfinished training; --resume or --force")
+        remove(checkpoint)
+    run.note(data=dataclasses.asdict(data))
+    keras.utils.set_random_seed(config.seed)
+    model = highway_net(
+        PRESETS[preset],
+        dataset.input_shape,
+        len(dataset.classes),
+        dataset.channel_mean,
+        dataset.channel_deviation,
+    )
+    started = time.perf_counter()
+    rows = fit(
+        model,
+        dataset,
+        config,
+        checkpoint=checkpoint,
+        resume=resume,
+        on_batch=lambda done, total: progress("train", done, total),
+        on_epoch=lambda rows: write_history(run.path("history.csv"), {"dense": rows}),
+        tensorboard=run.path("tensorboard") if tensorboard else None,
+    )
+    save_model(model, run.path("dense.keras"))
+    write_history(run.path("history.csv"), {"dense": rows})
+    outcome = {
+        **_cost(model),
+        "steps": [_step("trained", model, dataset, f"{len(rows)} epochs")],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    _finish(run, "train", settings, outcome)
+    remove(checkpoint)
+    return outcome
+
+
+def gates(
+    run: RunFolder, dataset: Dataset, *, force: bool = False, progress: Progress = quiet
+) -> GateStats:
+    """Collects what the dense model's gates do on training images; writes gates.json."""
+    run.claim("gates", force)
+    model = load_model(run.need("train"))
+    images = _some(dataset.train.images, _STATS_IMAGES)
+    stats = collect_stats(
+        model, images, progress=lambda done, total: progress("gates", done, total)
+    )
+    write_text(run.path("gates.json"), stats.to_json())
+    _finish(run, "gates", {}, {"images": stats.images})
+    return stats
+
+
+def prune(
+    run: RunFolder,
+    dataset: Dataset,
+    aim: Aim,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = quiet,
+) -> PruningPlan:
+    """Plans, cuts and recalibrates; writes plan.json and pruned.keras."""
+    if _done(run, "prune", vars(aim), resume, force):
+        return run.plan()
+    model, stats = load_model(run.need("train")), run.stats()
+    plan = plan_for(aim, model, stats, dataset, lambda done, total: progress("search", done, total))
+    slim = apply_plan(model, plan)
+    steps = [_step("cut", slim, dataset, "nothing else done")]
+    recalibrate(
+        slim,
+        _some(dataset.train.images, _STATS_IMAGES),
+        progress=lambda done, total: progress("batch norm", done, total),
+    )
+    steps.append(_step("recalibrated", slim, dataset, "batch norm statistics only"))
+    write_text(run.path("plan.json"), plan.to_json())
+    save_model(slim, run.path("pruned.keras"))
+    _finish(run, "prune", vars(aim), {**_cost(slim), "steps": steps})
+    return plan
+
+
+def finetune_slim(
+    run: RunFolder,
+    dataset: Dataset,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Trains the pruned model on, with the dense model as its teacher; writes slim.keras."""
+    if _done(run, "finetune", vars(config), resume, force):
+        return run.record()["steps"]["finetune"]["outcome"]
+    run.need("prune")
+    model, teacher = load_model(run.path("pruned.keras")), load_model(run.need("train"))
+    checkpoint = run.path("checkpoint-finetune")
+    if checkpoint.exists() and not resume:
+        if not force:
+            raise RunError(f"{checkpoint} holds an unfinished fine-tuning; --resume or --force")
+        remove(checkpoint)
+    before = [row for row in read_history(run.path("history.csv")) if row["phase"] == "dense"]
+
+    def record(rows):
+        write_history(run.path("history.csv"), {"dense": before, "finetune": rows})
+
+    started = time.perf_counter()
+    rows = finetune(
+        model,
+        dataset,
+        config,
+        teacher=teacher if config.distill else None,
+        checkpoint=checkpoint,
+        resume=resume,
+        on_batch=lambda done, total: progress("fine-tune", done, total),
+        on_epoch=record,
+    )
+    save_model(model, run.path("slim.keras"))
+    record(rows)
+    outcome = {
+        **_cost(model),
+        "steps": [_step("fine-tuned", model, dataset, f"{len(rows)} epochs")],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    _finish(run, "finetune", vars(config), outcome)
+    remove(checkpoint)
+    return outcome
+
+
+def _done(run: RunFolder, step: str, settings: dict, resume: bool, force: bool) -> bool:
+    """Returns whether a resumed run did this step already; refuses other settings."""
+    if not (resume and run.has(step)):
+        run.claim(step, force)
+        return False
+    recorded = run.record()["steps"].get(step, {}).get("settings")
+    for name, value in _plain(settings).items():
+        if recorded is not None and recorded.get(name) != value:
+            raise RunError(
+                f"{run.root}: step {step!r} was done with {name}={recorded.get(name)!r}, not"
+                f" {value!r}; use the same settings, or --force to do it again"
+            )
+    return True
+
+
+def _finish(run: RunFolder, step: str, settings: dict, outcome: dict) -> None:
+    run.note(step, {"settings": _plain(settings), "outcome": outcome})
+    run.settle(step)
+
+
+def _plain(settings: Any) -> Any:
+    """Returns settings as JSON would give them back."""
+    return json.loads(json.dumps(settings, default=lambda value: dataclasses.asdict(value)))
+
+
+def _step(name: str, model: keras.Model, dataset: Dataset, note: str) -> dict[str, Any]:
+    split = dataset.validation
+    share = accuracy(predict_logits(model, split.images), split.labels)
+    return {"name": name, "accuracy": share, "images": len(split), "note": note}
+
+
+def _cost(model: keras.Model) -> dict[str, int]:
+    return dataclasses.asdict(model_cost(model))
+
+
+def _some(images: np.ndarray, count: int) -> np.ndarray:
+    """Returns at most `count` images, the same ones every time, in random order."""
+    order = np.random.default_rng(0).permutation(len(images))[:count]
+    return images[order]

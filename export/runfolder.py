@@ -1,0 +1,142 @@
+"""A run is a folder: which files a run has, and the record of how they came to be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from export.aims import read_plan
+from hwkeras.data import load_dataset
+from hwkeras.dataset import Dataset
+from hwkeras.files import read_json, write_text
+from hwkeras.plan import GateStats, PlanError, PruningPlan
+
+FORMAT = "hwkeras-run-1"
+
+# What each step leaves behind, in the order of the steps; a step makes those after it stale.
+OUTPUTS = {
+    "train": ("dense.keras", "history.csv", "checkpoint"),
+    "gates": ("gates.json",),
+    "prune": ("plan.json", "pruned.keras"),
+    "finetune": ("slim.keras", "checkpoint-finetune"),
+    "export": ("measurements.json", "tflite"),
+    "report": ("report.json", "report.md", "report.html"),
+}
+STEPS = tuple(OUTPUTS)
+
+
+class RunError(RuntimeError):
+    """A step that cannot be done in this run folder; the message says what to do first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which data a run uses and how it is split; as `load_dataset` takes them."""
+
+    source: str
+    validation: float = 0.1
+    seed: int = 0
+    image_size: int | None = None
+    max_bad: int = 0
+
+    def load(self) -> Dataset:
+        options = dataclasses.asdict(self)
+        return load_dataset(options.pop("source"), **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The files of one run. `run.json` is the record; every other file is a step's output."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: str | Path) -> RunFolder:
+        """Raises RunError if the folder holds no run."""
+        run = cls(Path(root))
+        if not run.path("run.json").is_file():
+            raise RunError(
+                f"{root}: expected a run folder, with run.json; `hwkeras train` makes one"
+            )
+        return run
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def record(self) -> dict[str, Any]:
+        """Returns `{"format", "data", "settings", "steps"}`."""
+        if not self.path("run.json").exists():
+            return {"format": FORMAT, "data": None, "settings": {}, "steps": {}}
+        content = read_json(self.path("run.json"), "a run's record")
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise RunError(f"{self.path('run.json')}: expected a run's record of format {FORMAT!r}")
+        return content
+
+    def note(self, step: str | None = None, outcome: Any = None, **fields: Any) -> None:
+        """Adds to the record: a step's settings and outcome, or whole fields."""
+        content = self.record()
+        content.update(fields)
+        if step is not None:
+            content["steps"][step] = outcome
+        write_text(self.path("run.json"), json.dumps(content, indent=1) + "\n")
+
+    def data(self) -> DataConfig:
+        config = self.record()["data"]
+        if config is None:
+            raise RunError(f"{self.root}: the run does not know its data; name DATA")
+        return DataConfig(**config)
+
+    def has(self, step: str) -> bool:
+        """Returns whether a step is done: its first output is there."""
+        return self.path(OUTPUTS[step][0]).exists()
+
+    def claim(self, step: str, force: bool) -> None:
+        """Raises RunError if a step was done before and may not be done again."""
+        if self.has(step) and not force:
+            raise RunError(
+                f"{self.path(OUTPUTS[step][0])} exists; --force replaces it and what was made of it"
+            )
+
+    def settle(self, step: str) -> None:
+        """Removes what later steps made of an older output of this one."""
+        content = self.record()
+        for later in STEPS[STEPS.index(step) + 1 :]:
+            content["steps"].pop(later, None)
+            for name in OUTPUTS[later]:
+                remove(self.path(name))
+        write_text(self.path("run.json"), json.dumps(content, indent=1) + "\n")
+
+    def need(self, step: str) -> Path:
+        """Returns a step's first output, or raises RunError naming the command that makes it."""
+        path = self.path(OUTPUTS[step][0])
+        if not path.exists():
+            raise RunError(f"{path} is not there yet; run `hwkeras {step} {self.root}` first")
+        return path
+
+    def slimmest(self) -> Path | None:
+        """Returns the fine-tuned slim model, else the pruned one, else None."""
+        for name in ("slim.keras", "pruned.keras"):
+            if self.path(name).exists():
+                return self.path(name)
+        return None
+
+    def stats(self) -> GateStats:
+        path = self.need("gates")
+        try:
+            return GateStats.from_json(path.read_text(encoding="utf-8", errors="replace"))
+        except PlanError as error:
+            raise RunError(f"{path}: {error}") from None
+
+    def plan(self) -> PruningPlan:
+        return read_plan(self.need("prune"))
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

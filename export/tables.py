@@ -1,0 +1,179 @@
+"""What a run did, as tables of text: the steps, the cut, the blocks, the training, the facts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from export import formats
+from export.measurement import DENSE, Facts, Report, Step
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells as text, ready to print.
+
+    Attributes:
+        title: heading above.
+        columns: headings of the columns.
+        align: "l" or "r" for each column.
+        rows: one cell for each column.
+        keys: columns that name the row.
+        grouped: whether the first column, before the keys, names a group of rows.
+        caption: what a reader must know to check the numbers.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    align: str
+    rows: tuple[tuple[str, ...], ...]
+    keys: int = 1
+    grouped: bool = False
+    caption: str = ""
+
+
+def step_table(steps: Sequence[Step]) -> Table:
+    """Returns what each step cost, against the step before and the first on the same images."""
+    rows, before = [], {}
+    for step in steps:
+        earlier = before.setdefault((step.split, step.images), [])
+        rows.append(
+            (
+                step.name,
+                formats.percent(step.accuracy),
+                formats.interval(step.accuracy, step.images),
+                formats.lost(earlier[-1] if earlier else None, step.accuracy),
+                formats.lost(earlier[0] if earlier else None, step.accuracy),
+                f"{step.images:,} {step.split}",
+                step.note,
+            )
+        )
+        earlier.append(step.accuracy)
+    columns = ("step", "accuracy %", "± 95%", "points lost", "in all", "images", "note")
+    shown = slice(None) if any(step.note for step in steps) else slice(-1)
+    return Table(
+        title="What each step cost",
+        columns=columns[shown],
+        align="lrrrrll"[shown],
+        rows=tuple(row[shown] for row in rows),
+        caption="Accuracy of the Keras model. Points lost: against the step before, in all: against"
+        " the first step on the same images; negative is a gain. ± is half the width of the 95%"
+        " Wilson interval.",
+    )
+
+
+def cut_table(report: Report) -> Table:
+    """Returns parameters and MACs of each model, against the dense one."""
+    models = {m.model: m for m in reversed(report.measurements)}
+    dense = models.get(DENSE)
+    rows = [
+        (
+            m.model,
+            formats.count(m.parameters),
+            formats.times(dense and dense.parameters, m.parameters),
+            formats.count(m.macs),
+            formats.times(dense and dense.macs, m.macs),
+        )
+        for m in reversed(models.values())
+        if m.parameters is not None or m.macs is not None
+    ]
+    return Table(
+        title="What was cut",
+        columns=("model", "parameters", "times fewer", "MACs", "times fewer"),
+        align="lrrrr",
+        rows=tuple(rows),
+        caption="MACs: multiply-accumulates of convolutions and dense layers for one input.",
+    )
+
+
+def block_table(report: Report) -> Table:
+    """Returns what the plan keeps of each block, and its parameters where they are known."""
+    blocks = report.plan.blocks if report.plan else ()
+    shapes = {block.name: block.shape for block in report.stats.blocks} if report.stats else {}
+    known = all(block.name in shapes for block in blocks)
+    rows, totals = [], [0, 0, 0, 0]
+    for block in blocks:
+        counts = [block.active, len(block.kept)]
+        if known:
+            counts += [shapes[block.name].cost(active).parameters for active in counts]
+        totals = [total + value for total, value in zip(totals, counts, strict=False)]
+        rows.append(_block_row(block.name, counts))
+    if rows:
+        rows.append(_block_row("all blocks", totals))
+    columns = ("block", "channels", "kept", "kept %", "parameters", "after the cut")
+    return Table(
+        title="What stays of each block",
+        columns=columns if known else columns[:4],
+        align="lrrrrr" if known else "lrrr",
+        rows=tuple(rows),
+        caption=_plan_words(report),
+    )
+
+
+def _block_row(name: str, counts: Sequence[int]) -> tuple[str, ...]:
+    channels, kept, *parameters = counts
+    share = formats.percent(kept / channels if channels else None, 1)
+    return name, f"{channels:,}", f"{kept:,}", share, *(f"{value:,}" for value in parameters)
+
+
+def _plan_words(report: Report) -> str:
+    if report.plan is None:
+        return ""
+    plan, words = report.plan, [f"Asked for: {report.plan.aim}."]
+    if plan.by != "hand":
+        words.append(f"Channels ranked by their mean {plan.by} over all blocks at once.")
+    if plan.cutoff is not None:
+        words.append(f"Cutoff: {plan.cutoff:.4g}.")
+    if report.stats is not None:
+        words.append(f"The gates were watched on {report.stats.images:,} images.")
+    return " ".join([*words, f"Model digest: {plan.model[:16]}."])
+
+
+def training_table(history: Sequence[Facts]) -> Table:
+    """Returns the last epoch of each phase, and its best validation accuracy."""
+    phases: dict[str, list[Facts]] = {}
+    for row in history:
+        phases.setdefault(str(row.get("phase", "training")), []).append(row)
+    number, rows = formats.number, []
+    for phase, epochs in phases.items():
+        best = [value for row in epochs if (value := number(row.get("val_accuracy"))) is not None]
+        last = epochs[-1]
+        rows.append(
+            (
+                phase,
+                f"{len(epochs):,}",
+                formats.fixed(number(last.get("loss")), 4),
+                formats.percent(number(last.get("accuracy"))),
+                formats.percent(number(last.get("val_accuracy"))),
+                formats.percent(max(best, default=None)),
+                formats.fixed(number(last.get("mean_gate")), 4),
+                formats.percent(number(last.get("share_shut")), 1),
+            )
+        )
+    return Table(
+        title="Training",
+        columns=("phase", "epochs", "loss", "accuracy %", "validation %", "best validation %",
+                 "mean gate", "gates shut %"),
+        align="lrrrrrrr",
+        rows=tuple(rows),
+        caption="The last epoch of each phase; accuracy on training and on validation images.",
+    )  # fmt: skip
+
+
+def fact_tables(report: Report) -> list[Table]:
+    """Returns dataset, settings, versions and machine."""
+    facts = {
+        "Dataset": report.dataset,
+        "Settings": report.settings,
+        "Versions": report.versions,
+        "Machine": report.machine,
+    }
+    return [
+        Table(
+            title=title,
+            columns=("name", "value"),
+            align="ll",
+            rows=tuple((k.replace("_", " "), formats.fact(k, v)) for k, v in values.items()),
+        )
+        for title, values in facts.items()
+    ]

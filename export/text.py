@@ -1,0 +1,98 @@
+"""What a command prints: tables of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from export import formats
+from export.comparison import comparison, headline
+from export.measurement import Measurement, Report
+from export.tables import Table
+from hwkeras.plan import GateStats, PruningPlan
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_EDGES = np.array([0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0])
+
+
+def render(table: Table) -> str:
+    """Returns a table as aligned text, its caption below."""
+    rows = [table.columns, *table.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if align == "r" else cell.ljust(width)
+            for cell, width, align in zip(row, widths, table.align, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([*lines, *([table.caption] if table.caption else [])])
+
+
+def gates(stats: GateStats) -> str:
+    """Returns each block's mean gates as a row with a histogram."""
+    rows = []
+    for block in stats.blocks:
+        mean = np.array(block.mean_gate)
+        rows.append(
+            (
+                block.name,
+                f"{len(block.active)}/{block.shape.channels}",
+                f"{mean.mean():.4f}",
+                f"{max(block.max_gate):.4f}",
+                f"{np.mean(block.mean_update):.4g}",
+                f"{np.mean(mean < 0.05):.0%}",
+                _histogram(mean),
+            )
+        )
+    edges = " ".join(f"{edge:g}" for edge in _EDGES)
+    return render(
+        Table(
+            "Gates",
+            ("block", "active", "mean gate", "max gate", "mean update", "under 0.05", "histogram"),
+            "lrrrrrl",
+            tuple(rows),
+            caption=f"{stats.images:,} images. Histogram of the channels' mean gates, bins {edges}.",
+        )
+    )
+
+
+def _histogram(values: np.ndarray) -> str:
+    counts, _ = np.histogram(values, _EDGES)
+    heights = np.ceil(counts / max(counts.max(), 1) * (len(_BARS) - 1)).astype(int)
+    return "|" + "".join(_BARS[height] for height in heights) + "|"
+
+
+def plan(made: PruningPlan, stats: GateStats) -> str:
+    """Returns what a plan keeps of each block and what that costs."""
+    rows = tuple(
+        (block.name, str(block.active), str(len(block.kept)), _share(block.kept, block.active))
+        for block in made.blocks
+    )
+    before, after = stats.cost(), stats.cost(made.kept_counts)
+    caption = (
+        f"{made.aim}, ranked by {made.by}:"
+        f" parameters {before.parameters:,} -> {after.parameters:,}"
+        f" ({formats.times(before.parameters, after.parameters)} times fewer),"
+        f" MACs {before.macs:,} -> {after.macs:,}"
+        f" ({formats.times(before.macs, after.macs)} times fewer)"
+    )
+    return render(
+        Table("Plan", ("block", "active", "kept", "share"), "lrrr", rows, caption=caption)
+    )
+
+
+def _share(kept: Sequence[int], active: int) -> str:
+    return f"{len(kept) / active:.0%}" if active else formats.UNKNOWN
+
+
+def measurements(rows: Sequence[Measurement]) -> str:
+    """Returns model files side by side."""
+    return render(comparison([("", Report("", "", measurements=tuple(rows)))]))
+
+
+def summary(report: Report) -> str:
+    """Returns a report's headline and its table."""
+    return f"{measurements(report.measurements)}\n{headline(report)}"

@@ -1,0 +1,335 @@
+"""The command as a user meets it: help, usage, one clear line for failed work, whole files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import cli
+from hwkeras.files import replacing
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = sorted(cli.main.commands)
+
+
+def hwkeras(*arguments):
+    """Runs a command in this process; returns its result."""
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def fails(result, text, code=1):
+    """The command ended with one line that holds the text, and with no traceback."""
+    assert result.exit_code == code, result.output
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert text in last, last
+    assert "Traceback" not in result.output
+
+
+def test_help_of_every_command_loads_nothing_heavy():
+    program = (
+        "import sys, cli\n"
+        "from click.testing import CliRunner\n"
+        f"for command in [[], *([name] for name in {COMMANDS})]:\n"
+        "    result = CliRunner().invoke(cli.main, [*command, '--help'])\n"
+        "    assert result.exit_code == 0 and 'Usage' in result.output, command\n"
+        "heavy = {'keras', 'tensorflow', 'numpy', 'jax', 'matplotlib', 'hwkeras', 'export'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_commands_are_those_of_the_design():
+    assert COMMANDS == [
+        "bench", "demo", "evaluate", "export", "finetune", "gates", "prune", "report", "run",
+        "train",
+    ]  # fmt: skip
+
+
+def test_the_choices_are_those_of_the_library():
+    from export.quantize import VARIANTS
+
+    from hwkeras.models import PRESETS
+
+    assert set(cli.PRESETS) == set(PRESETS)
+    assert tuple(cli.VARIANTS) == tuple(VARIANTS)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("5.2MB", (5.2e6, False)),
+        ("5MiB", (5 * 2**20, False)),
+        ("1.36M", (1.36e6, False)),
+        ("1363000", (1363000, False)),
+        ("15%", (0.15, True)),
+    ],
+)
+def test_sizes(text, expected):
+    value, relative = cli.Quantity().convert(text, None, None)
+    assert (pytest.approx(value), relative) == expected
+
+
+@pytest.mark.parametrize("text", ["", "big", "-5MB", "5 parsecs", "1..2M"])
+def test_no_size(text):
+    with pytest.raises(click.BadParameter, match="expected 5.2MB, 5MiB, 1.36M or 15%"):
+        cli.Quantity().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["train", "digits"], "Missing option '-o'"),
+        (["train", "digits", "-o", "x", "--preset", "huge"], "'huge' is not one of"),
+        (["prune", "x"], "expected exactly one aim"),
+        (["prune", "x", "--keep", "0.5", "--size", "5MB"], "expected exactly one aim"),
+        (["prune", "x", "--keep", "1.5"], "1.5 is not in the range"),
+        (["export", "x", "--variant", "int3"], "'int3' is not one of 'float32'"),
+        (["report", "a", "b"], "several runs need -o"),
+        (["bench"], "Missing argument"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments, text):
+    fails(hwkeras(*arguments), text, code=2)
+
+
+def test_an_unknown_source_names_the_forms():
+    fails(hwkeras("train", "nowhere", "-o", "unused"), "nowhere: no such data; expected digits")
+    assert not Path("unused").exists()
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    fails(hwkeras("gates", tmp_path), "expected a run folder, with run.json")
+
+
+def test_a_model_needs_a_run_to_work_in(tmp_path):
+    model = tmp_path / "m.keras"
+    model.write_bytes(b"")
+    fails(hwkeras("gates", model), "a MODEL needs DATA and -o RUN", code=2)
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (b"", "expected a .keras model, found an empty file"),
+        (b"PK\x03\x04 cut off", "found a truncated archive"),
+        (b"\x89HDF\r\n\x1a\n more", "found an HDF5 file"),
+        (b"something else", "found something else"),
+    ],
+)
+def test_a_file_that_is_no_model(tmp_path, content, text):
+    model = tmp_path / "m.keras"
+    model.write_bytes(content)
+    fails(hwkeras("gates", model, "digits", "-o", tmp_path / "run"), text)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_truncated_model(tmp_path):
+    import keras
+
+    inputs = keras.Input((2,))
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "m.keras")
+    whole = (tmp_path / "m.keras").read_bytes()
+    (tmp_path / "m.keras").write_bytes(whole[: len(whole) // 2])
+    result = hwkeras("gates", tmp_path / "m.keras", "digits", "-o", tmp_path / "run")
+    fails(result, "m.keras: expected a .keras model, found a truncated archive")
+
+
+def test_a_model_with_code_in_it_is_refused(tmp_path):
+    import keras
+
+    inputs = keras.Input((2,), name="features")
+    keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1)(inputs)).save(tmp_path / "m.keras")
+    result = hwkeras("gates", tmp_path / "m.keras", "digits", "-o", tmp_path / "run")
+    fails(result, "m.keras: refused: the model holds code (a Lambda layer)")
+
+
+def test_a_model_of_an_unknown_class_is_refused(tmp_path):
+    import keras
+
+    class Homemade(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    inputs = keras.Input((2,), name="features")
+    keras.Model(inputs, Homemade()(inputs)).save(tmp_path / "m.keras")
+    result = hwkeras("gates", tmp_path / "m.keras", "digits", "-o", tmp_path / "run")
+    fails(result, "m.keras: refused: Could not locate class 'Homemade'")
+
+
+def test_a_model_without_highway_blocks_is_refused(tmp_path):
+    import keras
+
+    inputs = keras.Input((64,), name="features")
+    keras.Model(inputs, keras.layers.Dense(10)(inputs)).save(tmp_path / "m.keras")
+    result = hwkeras("gates", tmp_path / "m.keras", "digits", "-o", tmp_path / "run")
+    fails(result, "has no highway block: expected HighwayConv2D or HighwayDense")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unexpected_error_is_one_line_and_says_how_to_see_more(monkeypatch):
+    from hwkeras import data
+
+    def broken(*_, **__):
+        raise KeyError("oops")
+
+    monkeypatch.setattr(data, "load_dataset", broken)
+    monkeypatch.setattr("export.runfolder.load_dataset", broken)
+    result = hwkeras("train", "digits", "-o", "unused")
+    fails(result, "unexpected KeyError: 'oops' (HWKERAS_DEBUG=1 shows the traceback)")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    """/dev/full stands for the disk: every write to it fails with ENOSPC."""
+    path = tmp_path / "plan.json"
+    path.write_text("old")
+    with pytest.raises(OSError, match="No space left on device"):
+        with replacing(path) as temporary:
+            with open("/dev/full", "w") as full:
+                full.write("new" * 10_000)
+            temporary.write_text("never")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["plan.json"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run on 300 tables of two features, through the command."""
+    folder = tmp_path_factory.mktemp("job")
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    features = rng.normal(0, 1, (300, 6)) + labels[:, None] * np.arange(6)
+    features = features.astype(np.float32)
+    np.savez(
+        folder / "table.npz", x_train=features[:240], y_train=labels[:240],
+        x_test=features[240:], y_test=labels[240:], classes=["low", "middle", "high"],
+    )  # fmt: skip
+    arguments = [
+        "run", folder / "table.npz", "-o", folder / "run", "--preset", "tiny", "--epochs", 4,
+        "--finetune-epochs", 2, "--batch-size", 32, "--parameters", "40%",
+        "--variant", "float32", "--variant", "int8", "--json",
+    ]  # fmt: skip
+    return folder, arguments, hwkeras(*arguments)
+
+
+def test_the_whole_job_reports_as_json_on_stdout(finished):
+    folder, _, result = finished
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    rows = {(row["model"], row["variant"]): row for row in report["measurements"]}
+    assert set(rows) == {
+        ("dense", "float32"), ("dense", "int8"), ("slim", "float32"), ("slim", "int8"),
+    }  # fmt: skip
+    dense, slim = rows["dense", "float32"], rows["slim", "float32"]
+    assert slim["parameters"] <= 0.4 * dense["parameters"]
+    assert slim["size_bytes"] < dense["size_bytes"]
+    assert dense["size_bytes"] == (folder / "run" / dense["file"]).stat().st_size
+    assert dense["accuracy"] > 0.8 and dense["images"] == 60
+    assert str(folder) not in result.stdout
+
+
+def test_the_whole_job_leaves_the_files_of_the_design(finished):
+    run = finished[0] / "run"
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "run.json", "dense.keras", "history.csv", "gates.json", "plan.json", "pruned.keras",
+        "slim.keras", "measurements.json", "tflite", "report.json", "report.md", "report.html",
+    }  # fmt: skip
+    assert {path.name for path in (run / "tflite").iterdir()} == {
+        f"{model}-{variant}.{ending}"
+        for model in ("dense", "slim")
+        for variant in ("float32", "int8")
+        for ending in ("tflite", "json")
+    }
+
+
+def test_a_run_that_exists_is_refused_and_untouched(finished):
+    folder, arguments, _ = finished
+    before = {path: path.read_bytes() for path in (folder / "run").rglob("*") if path.is_file()}
+    fails(hwkeras(*arguments), "dense.keras exists; --force replaces it")
+    after = {path: path.read_bytes() for path in (folder / "run").rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_resuming_a_finished_run_does_nothing_again(finished):
+    folder, arguments, _ = finished
+    dense = (folder / "run" / "dense.keras").stat().st_mtime_ns
+    assert hwkeras(*arguments, "--resume").exit_code == 0
+    assert (folder / "run" / "dense.keras").stat().st_mtime_ns == dense
+
+
+def test_resuming_with_other_settings_is_refused(finished):
+    _, arguments, _ = finished
+    other = ["5" if argument == 4 else argument for argument in arguments]
+    fails(hwkeras(*other, "--resume"), "step 'train' was done with epochs=4, not 5")
+
+
+def test_evaluate_takes_keras_and_tflite_alike(finished):
+    folder, _, result = finished
+    files = [folder / "run" / "slim.keras", folder / "run" / "tflite" / "slim-float32.tflite"]
+    rows = json.loads(hwkeras("evaluate", *files, folder / "table.npz", "--json").stdout)
+    assert rows[0]["accuracy"] == rows[1]["accuracy"]
+    reported = json.loads(result.stdout)["measurements"]
+    (slim,) = [r for r in reported if (r["model"], r["variant"]) == ("slim", "float32")]
+    assert rows[1]["accuracy"] == slim["accuracy"]
+
+
+def test_bench_shows_files_side_by_side(finished):
+    folder, _, _ = finished
+    files = sorted((folder / "run" / "tflite").glob("*.tflite"))
+    result = hwkeras("bench", *files, "--runs", "5", "--json")
+    rows = json.loads(result.stdout)
+    assert [row["size_bytes"] for row in rows] == [path.stat().st_size for path in files]
+    assert all(row["latency_ms"] > 0 and row["runs"] == 5 for row in rows)
+
+
+def test_gates_prints_a_table_with_histograms(finished):
+    result = hwkeras("gates", finished[0] / "run", "--force")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("|") == 2 * 6  # six blocks
+    # what was made of the older gates is gone: it no longer belongs to them
+    assert not (finished[0] / "run" / "plan.json").exists()
+    fails(
+        hwkeras("finetune", finished[0] / "run"), "plan.json is not there yet; run `hwkeras prune"
+    )
+
+
+def test_a_plan_edited_by_hand_is_applied_and_a_foreign_one_refused(finished):
+    run = finished[0] / "run"
+    made = hwkeras("prune", run, "--keep", "0.5", "--json", "--force")
+    assert made.exit_code == 0, made.output
+    plan = json.loads(made.stdout)
+    plan["blocks"][0]["kept"] = plan["blocks"][0]["kept"][:1]
+    edited = finished[0] / "edited.json"
+    edited.write_text(json.dumps(plan))
+    assert hwkeras("prune", run, "--plan", edited, "--force").exit_code == 0
+    assert (
+        json.loads((run / "plan.json").read_text())["blocks"][0]["kept"]
+        == plan["blocks"][0]["kept"]
+    )
+    plan["blocks"][0]["name"] = "elsewhere"
+    edited.write_text(json.dumps(plan))
+    before = (run / "plan.json").read_bytes()
+    fails(hwkeras("prune", run, "--plan", edited, "--force"), "no block here is named 'elsewhere'")
+    assert (run / "plan.json").read_bytes() == before
+    edited.write_text("{")
+    fails(
+        hwkeras("prune", run, "--plan", edited, "--force"), "edited.json: expected a pruning plan"
+    )
+
+
+def test_max_drop_searches_on_the_validation_split(finished):
+    result = hwkeras("prune", finished[0] / "run", "--max-drop", "50", "--json", "--force")
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.stdout)
+    assert plan["aim"] == "at most 50 points of accuracy lost at once"
+    assert sum(len(b["kept"]) for b in plan["blocks"]) < sum(b["active"] for b in plan["blocks"])

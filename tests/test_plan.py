@@ -1,0 +1,530 @@
+"""Plans from hand-made statistics: every aim, every option, and every text that is refused."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwkeras.cost import BlockShape, Cost
+from hwkeras.plan import BlockPlan, BlockStats, GateStats, PlanError, PruningPlan, make_plan
+
+DENSE = BlockShape(in_channels=4, channels=4, kernel=(), positions=1, projection=False)
+CHANGED = BlockShape(in_channels=4, channels=3, kernel=(), positions=1, projection=True)
+
+# Ranked by update: a 0.1 0.2 0.3 0.4, b 0.25 0.35 0.45 and so on; by gate the other way round.
+STATS = GateStats(
+    model="0123456789abcdef",
+    images=100,
+    rest=Cost(parameters=50, macs=40),
+    blocks=(
+        BlockStats(
+            name="a",
+            shape=DENSE,
+            active=(0, 1, 2, 3),
+            mean_gate=(0.8, 0.7, 0.6, 0.5),
+            max_gate=(0.9, 0.9, 0.9, 0.9),
+            mean_update=(0.1, 0.2, 0.3, 0.4),
+        ),
+        BlockStats(
+            name="b",
+            shape=CHANGED,
+            active=(0, 2),
+            mean_gate=(0.65, 0.55),
+            max_gate=(1.0, 1.0),
+            mean_update=(0.25, 0.35),
+        ),
+    ),
+)
+# Dense blocks: norm 4 x 4, transform 4k + k, gate k k + k; the projection of b has 4 x 3 weights.
+#   a: k = 4 56   3 46 - 16 = 46   2 32   1 23   0 0          (16 + 6 k + k k for k > 0)
+#   b: 12 more: k = 2 44, 1 35, 0 12
+A_PARAMETERS = {4: 56, 3: 43, 2: 32, 1: 23, 0: 0}
+B_PARAMETERS = {2: 44, 1: 35, 0: 12}
+A_MACS = {4: 32, 3: 21, 2: 12, 1: 5, 0: 0}  # 4 k + k k
+B_MACS = {2: 24, 1: 17, 0: 12}
+
+
+def kept(plan):
+    return {block.name: block.kept for block in plan.blocks}
+
+
+def stats_with(updates, actives=None):
+    """Returns statistics of dense blocks with these mean updates."""
+    blocks = []
+    for index, update in enumerate(updates):
+        shape = BlockShape(5, max(len(update), 1), (), 1, projection=index % 2 == 1)
+        blocks.append(
+            BlockStats(
+                f"block{index}", shape, tuple(range(len(update))), tuple(update), tuple(update),
+                tuple(update),
+            )
+        )  # fmt: skip
+    return GateStats("digest", 10, Cost(7, 5), tuple(blocks))
+
+
+def test_cost_of_statistics():
+    assert STATS.cost() == Cost(50 + 56 + 44, 40 + 32 + 24)
+    assert STATS.cost({"a": 3, "b": 1}) == Cost(50 + 43 + 35, 40 + 21 + 17)
+    for k, parameters in A_PARAMETERS.items():
+        assert DENSE.cost(k) == Cost(parameters, A_MACS[k])
+    for k, parameters in B_PARAMETERS.items():
+        assert CHANGED.cost(k) == Cost(parameters, B_MACS[k])
+
+
+def test_threshold_keeps_what_reaches_it():
+    plan = make_plan(STATS, threshold=0.25)
+    assert kept(plan) == {"a": (2, 3), "b": (0, 2)}  # 0.25 itself stays
+    assert plan == PruningPlan(
+        model="0123456789abcdef",
+        aim="channels with a mean update of at least 0.25",
+        by="update",
+        cutoff=0.25,
+        blocks=(BlockPlan("a", 4, 4, (2, 3)), BlockPlan("b", 3, 2, (0, 2))),
+    )
+
+
+def test_thresholds_at_either_end():
+    assert kept(make_plan(STATS, threshold=0.0)) == {"a": (0, 1, 2, 3), "b": (0, 2)}
+    plan = make_plan(STATS, threshold=9.0)
+    assert kept(plan) == {"a": (), "b": ()}
+    assert plan.cutoff == math.nextafter(0.4, 1)  # nothing reaches it
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (1.0, {"a": (0, 1, 2, 3), "b": (0, 2)}),
+        (0.5, {"a": (2, 3), "b": (2,)}),  # 3 of 6: 0.4, 0.35, 0.3
+        (0.4, {"a": (2, 3), "b": (2,)}),  # 2.4 of 6 is rounded up
+        (1 / 3, {"a": (3,), "b": (2,)}),
+        (0.01, {"a": (3,), "b": ()}),
+        (0.0, {"a": (), "b": ()}),
+    ],
+)
+def test_keep_keeps_a_share_of_all_channels(share, expected):
+    assert kept(make_plan(STATS, keep=share)) == expected
+
+
+def test_keep_is_not_misled_by_rounding():
+    # 0.07 x 100 is 7.000000000000001 in floats: 7 stay, not 8.
+    plan = make_plan(stats_with([range(100)]), keep=0.07)
+    assert plan.kept_counts == {"block0": 7}
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (150, {"a": 4, "b": 2}),
+        (149, {"a": 3, "b": 2}),  # 0.1 goes: 50 + 43 + 44 = 137
+        (137, {"a": 3, "b": 2}),
+        (136, {"a": 2, "b": 2}),  # 0.2 goes: 126
+        (125, {"a": 2, "b": 1}),  # 0.25 goes: 117
+        (116, {"a": 1, "b": 1}),  # 0.3 goes: 108
+        (107, {"a": 1, "b": 0}),  # 0.35 goes: 85
+        (84, {"a": 0, "b": 0}),  # all go: 62, the projection of b included
+        (62, {"a": 0, "b": 0}),
+    ],
+)
+def test_sizes_in_parameters_and_bytes(limit, expected):
+    assert make_plan(STATS, parameters=limit).kept_counts == expected
+    assert make_plan(STATS, size_bytes=4 * limit).kept_counts == expected
+    assert make_plan(STATS, size_bytes=4 * limit + 3).kept_counts == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (96, {"a": 4, "b": 2}),
+        (95, {"a": 3, "b": 2}),  # 40 + 21 + 24 = 85
+        (85, {"a": 3, "b": 2}),
+        (84, {"a": 2, "b": 2}),  # 76
+        (52, {"a": 0, "b": 0}),  # 40 + 12
+    ],
+)
+def test_sizes_in_macs(limit, expected):
+    assert make_plan(STATS, macs=limit).kept_counts == expected
+
+
+@pytest.mark.parametrize(
+    ("aim", "message"),
+    [
+        (
+            {"parameters": 61},
+            "at most 61 parameters: cannot be reached, the least is 62 parameters"
+            " with minimum=0, multiple=1, protected blocks: 0",
+        ),
+        (
+            {"size_bytes": 247},
+            "at most 247 bytes: cannot be reached, the least is 248 bytes"
+            " with minimum=0, multiple=1, protected blocks: 0",
+        ),
+        (
+            {"macs": 51},
+            "at most 51 macs: cannot be reached, the least is 52 macs"
+            " with minimum=0, multiple=1, protected blocks: 0",
+        ),
+        (
+            # a stays whole, 56; b keeps 1, 35
+            {"parameters": 140, "protect": ["a"], "minimum": 1},
+            "at most 140 parameters: cannot be reached, the least is 141 parameters"
+            " with minimum=1, multiple=1, protected blocks: 1",
+        ),
+    ],
+)
+def test_a_size_that_cannot_be_reached_is_refused(aim, message):
+    with pytest.raises(PlanError) as caught:
+        make_plan(STATS, **aim)
+    assert str(caught.value) == message
+
+
+def test_ranking_by_gate_and_by_update_differ():
+    assert kept(make_plan(STATS, keep=0.5, by="update")) == {"a": (2, 3), "b": (2,)}
+    by_gate = make_plan(STATS, keep=0.5, by="gate")  # 0.8, 0.7, 0.65
+    assert kept(by_gate) == {"a": (0, 1), "b": (0,)}
+    assert (by_gate.by, by_gate.cutoff) == ("gate", 0.65)
+
+
+@pytest.mark.parametrize("aims", [{}, {"keep": 0.5, "threshold": 0.1}, {"kept": {}, "macs": 9}])
+def test_exactly_one_aim_is_needed(aims):
+    with pytest.raises(PlanError) as caught:
+        make_plan(STATS, **aims)
+    given = [name for name in ("threshold", "keep", "macs", "kept") if name in aims]
+    assert str(caught.value) == (
+        "expected exactly one aim of threshold, keep, size_bytes, parameters, macs, kept;"
+        f" received {given}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"keep": 1.5}, "keep: expected 0 to 1; found 1.5"),
+        ({"keep": -0.1}, "keep: expected 0 to 1; found -0.1"),
+        ({"threshold": math.nan}, "threshold: expected >= 0; found nan"),
+        ({"threshold": math.inf}, "threshold: expected >= 0; found inf"),
+        ({"parameters": -1}, "parameters: expected >= 0; found -1"),
+        ({"keep": 0.5, "by": "luck"}, "expected a ranking of update, gate; received 'luck'"),
+        ({"keep": 0.5, "multiple": 0}, "expected multiple >= 1, minimum >= 0; received 0, 0"),
+        ({"keep": 0.5, "minimum": -1}, "expected multiple >= 1, minimum >= 0; received 1, -1"),
+        ({"keep": 0.5, "protect": ["c"]}, "no block is named 'c'; there are a, b"),
+        ({"kept": {"c": []}}, "no block is named 'c'; there are a, b"),
+        ({"kept": {"b": [1]}}, "block 'b' transforms no channel 1"),
+        ({"kept": {"a": [2, 1]}}, "block 'a': kept channels must be ascending, each once"),
+        ({"kept": {"a": [1, 1]}}, "block 'a': kept channels must be ascending, each once"),
+        ({"kept": {"a": [1.0]}}, "block 'a': channel 1.0 is no whole number"),
+        ({"kept": {"a": [True]}}, "block 'a': channel True is no whole number"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(arguments, message):
+    with pytest.raises(PlanError) as caught:
+        make_plan(STATS, **arguments)
+    assert str(caught.value) == message
+
+
+def test_channels_given_by_hand():
+    plan = make_plan(STATS, kept={"a": [1, 3]})
+    assert kept(plan) == {"a": (1, 3), "b": (0, 2)}  # b is not named: whole
+    assert (plan.by, plan.cutoff) == ("hand", None)
+
+
+def test_channels_given_as_a_numpy_array_reach_json():
+    plan = make_plan(STATS, kept={"a": np.array([1, 3]), "b": np.array([], int)})
+    assert PruningPlan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize("by", ["update", "gate"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_statistics_that_are_not_numbers_are_refused(by, bad):
+    field = "mean_update" if by == "update" else "mean_gate"
+    second = dataclasses.replace(STATS.blocks[1], **{field: (0.5, bad)})
+    broken = dataclasses.replace(STATS, blocks=(STATS.blocks[0], second))
+    with pytest.raises(PlanError) as caught:
+        make_plan(broken, keep=0.5, by=by)
+    assert str(caught.value) == (
+        f"block 'b': the mean {by} of channel 2 is not a number; the model's weights may be NaN"
+    )
+
+
+def test_counts_are_rounded_up_to_a_multiple():
+    # By update, 3 of 6 stay: two of a and one of b; rounded up by the best that had to go.
+    assert make_plan(STATS, keep=0.5, multiple=2).kept_counts == {"a": 2, "b": 2}
+    assert kept(make_plan(STATS, keep=0.2, multiple=2)) == {"a": (2, 3), "b": (0, 2)}
+    # 3 is no multiple of 4: a keeps all 4. b cannot have 4: it keeps the 2 it has.
+    assert make_plan(STATS, threshold=0.15, multiple=4).kept_counts == {"a": 4, "b": 2}
+    assert make_plan(STATS, keep=0.0, multiple=4).kept_counts == {"a": 0, "b": 0}
+
+
+def test_every_block_keeps_a_minimum():
+    assert kept(make_plan(STATS, keep=0.0, minimum=1)) == {"a": (3,), "b": (2,)}
+    assert make_plan(STATS, keep=0.0, minimum=3).kept_counts == {"a": 3, "b": 2}
+    assert make_plan(STATS, keep=0.0, minimum=1, multiple=2).kept_counts == {"a": 2, "b": 2}
+
+
+def test_protected_blocks_stay_whole():
+    assert make_plan(STATS, keep=0.0, protect=["b"]).kept_counts == {"a": 0, "b": 2}
+    # 50 + 44 + 32 = 126: the size is reached with the other block alone
+    assert make_plan(STATS, parameters=130, protect=["b"]).kept_counts == {"a": 2, "b": 2}
+
+
+def test_ties_stay_together():
+    stats = stats_with([[0.5, 0.5, 0.5], [0.5, 0.7]])
+    # Half of 5 is 3, but the last of them ties with two more: all of the tie stay.
+    assert make_plan(stats, keep=0.5).kept_counts == {"block0": 3, "block1": 2}
+    assert make_plan(stats, keep=0.2).kept_counts == {"block0": 0, "block1": 1}
+    # A tie that a minimum splits: the lowest numbers stay, whatever NumPy's sort does.
+    assert kept(make_plan(stats, threshold=1.0, minimum=2)) == {"block0": (0, 1), "block1": (0, 1)}
+
+
+def test_statistics_without_a_channel():
+    empty = GateStats("digest", 10, Cost(30, 30), ())
+    assert make_plan(empty, keep=0.5).blocks == ()
+    assert make_plan(empty, parameters=30).blocks == ()
+    with pytest.raises(PlanError, match="the least is 30 parameters"):
+        make_plan(empty, parameters=29)
+    assert PruningPlan.from_json(make_plan(empty, keep=0.5).to_json()).blocks == ()
+
+
+scores = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5, 0.75, 1.0])
+updates = st.lists(st.lists(scores, max_size=5), min_size=1, max_size=4)
+rules = st.fixed_dictionaries(
+    {"multiple": st.sampled_from([1, 2, 4]), "minimum": st.sampled_from([0, 0, 1, 3])}
+)
+
+
+@given(updates, rules, st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_share_keeps_all_that_a_smaller_one_keeps(updates, rules, one, other):
+    stats = stats_with(updates)
+    small, large = (make_plan(stats, keep=share, **rules) for share in sorted([one, other]))
+    for few, many in zip(small.blocks, large.blocks, strict=True):
+        assert set(few.kept) <= set(many.kept)
+    total = sum(map(len, updates))
+    assert sum(large.kept_counts.values()) >= math.ceil(max(one, other) * total - 1e-9)
+
+
+@given(updates, rules, st.floats(0, 2))
+def test_a_threshold_cuts_nothing_that_reaches_it(updates, rules, threshold):
+    plan = make_plan(stats_with(updates), threshold=threshold, **rules)
+    for block, update in zip(plan.blocks, updates, strict=True):
+        wanted = [channel for channel, value in enumerate(update) if value >= threshold]
+        assert set(wanted) <= set(block.kept)
+        if rules == {"multiple": 1, "minimum": 0}:
+            assert list(block.kept) == wanted
+        count = len(block.kept)
+        assert count == len(update) or count >= rules["minimum"]
+        assert count == len(update) or count % rules["multiple"] == 0
+        # what stays is never worse than what goes
+        gone = [value for channel, value in enumerate(update) if channel not in block.kept]
+        assert not gone or not block.kept or max(gone) <= min(update[c] for c in block.kept)
+
+
+@given(updates, rules, st.sampled_from(["parameters", "macs", "size_bytes"]), st.floats(0, 1))
+def test_a_size_is_met_and_no_channel_goes_in_vain(updates, rules, aim, share):
+    stats = stats_with(updates)
+    attribute, per = ("parameters", 4) if aim == "size_bytes" else (aim, 1)
+
+    def size(plan):
+        return per * getattr(stats.cost(plan.kept_counts), attribute)
+
+    # Every plan that a threshold can give, from the largest to the smallest.
+    thresholds = sorted({0.0, 2.0, *(value for update in updates for value in update)})
+    plans = [make_plan(stats, threshold=value, **rules) for value in thresholds]
+    limit = size(plans[-1]) + share * (size(plans[0]) - size(plans[-1]))
+    plan = make_plan(stats, **{aim: limit}, **rules)
+    assert size(plan) <= limit
+    largest = next(other for other in plans if size(other) <= limit)
+    assert kept(plan) == kept(largest)
+
+
+GOLDEN = """\
+{
+  "format": "hwkeras-plan-1",
+  "model": "0123456789abcdef",
+  "aim": "50.00% of the channels",
+  "by": "update",
+  "cutoff": 0.3,
+  "blocks": [
+    {"name": "a", "channels": 4, "active": 4, "kept": [2, 3]},
+    {"name": "b", "channels": 3, "active": 2, "kept": [2]}
+  ]
+}
+"""
+
+GOLDEN_STATS = """\
+{
+  "format": "hwkeras-gates-1",
+  "model": "0123456789abcdef",
+  "images": 100,
+  "rest": {"parameters": 50, "macs": 40},
+  "blocks": [
+    {"name": "a", "shape": {"in_channels": 4, "channels": 4, "kernel": [], "positions": 1, \
+"projection": false}, "active": [0, 1, 2, 3], "mean_gate": [0.8, 0.7, 0.6, 0.5], \
+"max_gate": [0.9, 0.9, 0.9, 0.9], "mean_update": [0.1, 0.2, 0.3, 0.4]},
+    {"name": "b", "shape": {"in_channels": 4, "channels": 3, "kernel": [], "positions": 1, \
+"projection": true}, "active": [0, 2], "mean_gate": [0.65, 0.55], \
+"max_gate": [1.0, 1.0], "mean_update": [0.25, 0.35]}
+  ]
+}
+"""
+
+
+def test_a_plan_reads_as_json_with_a_block_a_line():
+    plan = make_plan(STATS, keep=0.5)
+    assert plan.to_json() == GOLDEN
+    assert PruningPlan.from_json(GOLDEN) == plan
+
+
+def test_statistics_read_as_json_with_a_block_a_line():
+    assert STATS.to_json() == GOLDEN_STATS
+    assert GateStats.from_json(GOLDEN_STATS) == STATS
+
+
+def test_statistics_are_written_with_six_digits():
+    long = dataclasses.replace(STATS.blocks[1], mean_update=(1 / 3, 2e-9 / 3))
+    text = dataclasses.replace(STATS, blocks=(long,)).to_json()
+    assert '"mean_update": [0.333333, 6.66667e-10]' in text
+    assert GateStats.from_json(text).to_json() == text
+
+
+@given(updates, st.floats(0, 1))
+def test_a_plan_survives_json(updates, share):
+    plan = make_plan(stats_with(updates), keep=share)
+    assert PruningPlan.from_json(plan.to_json()) == plan
+
+
+def test_a_plan_may_be_edited_by_hand():
+    edited = PruningPlan.from_json(GOLDEN.replace('"kept": [2, 3]', '"kept": [0, 3]'))
+    assert kept(edited) == {"a": (0, 3), "b": (2,)}
+    assert edited.kept_counts == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('"name": "b"', '"name": "a"', "the plan names block 'a' twice"),
+        ("[2, 3]", "[3, 2]", "block 'a': kept channels must be ascending, each once"),
+        ("[2, 3]", "[2, 2]", "block 'a': kept channels must be ascending, each once"),
+        ("[2, 3]", "[2, 4]", "block 'a' transforms no channel 4"),
+        ("[2, 3]", "[-1, 3]", "block 'a' transforms no channel -1"),
+        ("[2, 3]", '["2", 3]', "block 'a': channel '2' is no whole number"),
+        ("[2, 3]", "[2.0, 3]", "block 'a': channel 2.0 is no whole number"),
+        ("[2, 3]", "[true, 3]", "block 'a': channel True is no whole number"),
+        ("[2, 3]", "5", "broken pruning plan: TypeError(\"'int' object is not iterable\")"),
+        (', "kept": [2, 3]', "", "broken pruning plan: KeyError('kept')"),
+        ('"active": 4', '"active": "x"', "broken pruning plan: ValueError("),
+        ('"active": 4', '"active": 1e999', "broken pruning plan: OverflowError("),
+        ('"cutoff": 0.3,', "", "broken pruning plan: KeyError('cutoff')"),
+        ("plan-1", "plan-2", "expected a pruning plan of format 'hwkeras-plan-1'; found 'hwkeras-"),
+        ('"model"', "model", "expected a pruning plan, found broken JSON: Expecting property name"),
+    ],
+)
+def test_a_broken_plan_is_refused(before, after, message):
+    assert before in GOLDEN
+    with pytest.raises(PlanError) as caught:
+        PruningPlan.from_json(GOLDEN.replace(before, after))
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_huge_channel_count_takes_no_memory():
+    text = GOLDEN.replace('"channels": 4', f'"channels": {10**15}')
+    assert PruningPlan.from_json(text).blocks[0].channels == 10**15
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a {what}, found broken JSON: Expecting value"),
+        ("[]", "expected a {what} of format '{form}'; found 'list'"),
+        ("7", "expected a {what} of format '{form}'; found 'int'"),
+        ("{}", "expected a {what} of format '{form}'; found None"),
+        ('{"format": "keras"}', "expected a {what} of format '{form}'; found 'keras'"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "what", "form"),
+    [
+        (PruningPlan, "pruning plan", "hwkeras-plan-1"),
+        (GateStats, "gate statistics", "hwkeras-gates-1"),
+    ],
+)
+def test_foreign_json_is_refused(kind, what, form, text, message):
+    with pytest.raises(PlanError) as caught:
+        kind.from_json(text)
+    assert str(caught.value).startswith(message.format(what=what, form=form))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('"name": "b"', '"name": "a"', "the gate statistics name block 'a' twice"),
+        ("[0.8, 0.7, 0.6, 0.5]", "[0.8]", "{broken} expected 4 numbers as mean_gate of block 'a'"),
+        ("[0.25, 0.35]", '["x", 1]', "{broken} expected 2 numbers as mean_update of block 'b'"),
+        ('"active": [0, 2]', '"active": [0, 3]', "block 'b' transforms no channel 3"),
+        ('"active": [0, 2]', '"active": [[], 2]', "block 'b': channel [] is no whole number"),
+        ('"positions": 1', '"positions": "x"', "{broken} TypeError("),
+        ('"projection": true', '"projected": true', "{broken} TypeError("),
+        ('"macs": 40', '"macs": null', "{broken} TypeError("),
+        ('"images": 100', '"images": "many"', "{broken} ValueError("),
+        ('"rest": {"parameters": 50, "macs": 40},', "", "{broken} KeyError('rest')"),
+    ],
+)
+def test_broken_statistics_are_refused(before, after, message):
+    assert before in GOLDEN_STATS
+    with pytest.raises(PlanError) as caught:
+        GateStats.from_json(GOLDEN_STATS.replace(before, after))
+    assert str(caught.value).startswith(message.format(broken="broken gate statistics:"))
+
+
+def test_statistics_are_no_plan_and_a_plan_no_statistics():
+    with pytest.raises(PlanError, match="expected a pruning plan .* found 'hwkeras-gates-1'"):
+        PruningPlan.from_json(GOLDEN_STATS)
+    with pytest.raises(PlanError, match="expected a gate statistics .* found 'hwkeras-plan-1'"):
+        GateStats.from_json(GOLDEN)
+
+
+@given(st.data())
+def test_a_truncated_file_is_refused(data):
+    kind, text = data.draw(st.sampled_from([(PruningPlan, GOLDEN), (GateStats, GOLDEN_STATS)]))
+    cut = data.draw(st.integers(0, len(text) - 3))
+    with pytest.raises(PlanError, match="found broken JSON"):
+        kind.from_json(text[:cut])
+
+
+def places(value, path=()):
+    """Returns the path of every value inside a JSON value."""
+    items = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    return [path] + [found for key, inner in items for found in places(inner, (*path, key))]
+
+
+junk = st.sampled_from([None, True, -1, 0, 2, 10**15, 0.5, math.inf, "", "a", [], [None], {}, "x"])
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_any_value_replaced_is_read_or_refused_but_never_crashes(data):
+    kind, text = data.draw(st.sampled_from([(PruningPlan, GOLDEN), (GateStats, GOLDEN_STATS)]))
+    content = json.loads(text)
+    *path, last = data.draw(st.sampled_from(places(content)[1:]))
+    place = content
+    for key in path:
+        place = place[key]
+    if data.draw(st.booleans()):
+        place[last] = data.draw(junk)
+    else:
+        del place[last]
+    try:
+        value = kind.from_json(json.dumps(content))
+        if kind is GateStats:
+            make_plan(value, keep=0.5)
+            make_plan(value, macs=10**30)
+    except PlanError:
+        return
+    assert isinstance(value, kind)

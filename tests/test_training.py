@@ -1,0 +1,264 @@
+"""Training on a few digits with a net of two blocks: what it learns, and that it resumes."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from hwkeras.data import load_dataset
+from hwkeras.evaluation import accuracy, predict_logits
+from hwkeras.files import FileError
+from hwkeras.models import HighwayConfig, highway_net
+from hwkeras.recalibrate import recalibrate
+from hwkeras.regularizers import GatePenalty
+from hwkeras.saving import load_model
+from hwkeras.training import FINETUNE, TrainConfig, TrainingError, finetune, fit, training_view
+
+ROOT = Path(__file__).parent.parent
+CONFIG = TrainConfig(epochs=3, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load_dataset("digits")
+    return dataclasses.replace(data, train=data.train.take(slice(0, 512)))
+
+
+@pytest.fixture
+def net(digits):
+    keras.utils.set_random_seed(0)
+    config = HighwayConfig(stem=4, stages=(8,), strides=(2,), blocks=2)
+    return highway_net(
+        config, digits.input_shape, 10, digits.channel_mean, digits.channel_deviation
+    )
+
+
+def test_fit_learns_and_its_history_has_the_gates(net, digits):
+    rows = fit(net, digits, dataclasses.replace(CONFIG, epochs=6))
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert accuracy(predict_logits(net, digits.validation.images), digits.validation.labels) > 0.5
+    for name in ("loss", "accuracy", "penalty", "mean_gate", "share_shut"):
+        assert {name, f"val_{name}"} <= set(rows[0])
+    # sigmoid(-1) = 0.27: where the gates start
+    assert 0.15 < rows[0]["mean_gate"] < 0.4
+    # the ramp: in the first epoch the mean strength over steps 0..7 of 48 is (0+..+7)/8/24
+    assert rows[0]["penalty"] / rows[0]["mean_gate"] == pytest.approx(3.5 / 24, rel=0.1)
+
+
+def test_the_penalty_shuts_gates(digits):
+    def mean_gate(strength):
+        keras.utils.set_random_seed(0)
+        net = highway_net(HighwayConfig(4, (8,), 2, (2,)), digits.input_shape, 10)
+        penalty = GatePenalty(strength, ramp=0)
+        return fit(net, digits, dataclasses.replace(CONFIG, penalty=penalty))[-1]["mean_gate"]
+
+    assert mean_gate(20.0) < 0.5 * mean_gate(0.0)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_resume_gives_what_an_unbroken_run_gives(net, digits, tmp_path):
+    start = [weight.copy() for weight in net.get_weights()]
+    unbroken = fit(net, digits, CONFIG)
+    weights = net.get_weights()
+
+    def stop(rows):
+        if len(rows) == 2:
+            raise Stopped
+
+    net.set_weights(start)
+    with pytest.raises(Stopped):
+        fit(net, digits, CONFIG, checkpoint=tmp_path, on_epoch=stop)
+    net.set_weights(start)  # a fresh process knows nothing of the first two epochs
+    resumed = fit(net, digits, CONFIG, checkpoint=tmp_path, resume=True)
+
+    for row, other in zip(resumed, unbroken, strict=True):
+        for name in row.keys() - {"seconds"}:
+            assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
+    for weight, other in zip(net.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_finished_run_resumes_to_itself(net, digits, tmp_path):
+    rows = fit(net, digits, CONFIG, checkpoint=tmp_path)
+    weights = net.get_weights()
+    assert fit(net, digits, CONFIG, checkpoint=tmp_path, resume=True) == rows
+    for weight, other in zip(net.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_the_checkpoint_of_another_run_is_refused(net, digits, tmp_path):
+    fit(net, digits, dataclasses.replace(CONFIG, epochs=1), checkpoint=tmp_path)
+    with pytest.raises(FileError, match="the checkpoint is of another run"):
+        fit(net, digits, CONFIG, checkpoint=tmp_path, resume=True)
+
+
+def test_a_broken_checkpoint_is_named(net, digits, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=1)
+    fit(net, digits, config, checkpoint=tmp_path)
+    (weights,) = tmp_path.glob("*.weights.h5")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(FileError, match="weights.h5: broken checkpoint"):
+        fit(net, digits, config, checkpoint=tmp_path, resume=True)
+
+
+def test_kill_9_and_resume(tmp_path):
+    """A real process, killed after its first checkpoint, against one that runs through."""
+    command = [
+        sys.executable, "-m", "cli", "train", "digits", "--preset", "tiny",
+        "--epochs", "3", "--batch-size", "256",
+    ]  # fmt: skip
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    process = subprocess.Popen(
+        [*command, "-o", str(broken)], cwd=ROOT, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (broken / "checkpoint" / "checkpoint.json").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint in two minutes"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (broken / "dense.keras").exists()
+    for options in ([*command, "-o", str(broken), "--resume"], [*command, "-o", str(whole)]):
+        subprocess.run(options, cwd=ROOT, check=True, capture_output=True)
+
+    from export.history import read_history
+
+    rows, others = (read_history(run / "history.csv") for run in (broken, whole))
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row, other in zip(rows, others, strict=True):
+        for name in row.keys() - {"seconds", "phase"}:
+            assert row[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5), name
+    weights, expected = (load_model(run / "dense.keras").get_weights() for run in (broken, whole))
+    for weight, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-2, atol=1e-4)
+    assert not (broken / "checkpoint").exists()
+
+
+def test_divergence_stops_and_the_last_good_epoch_is_back(net, digits, tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1e12, warmup=0.9, schedule="cosine")
+    good = []
+
+    def remember(rows):
+        good[:] = [weight.copy() for weight in net.get_weights()]
+
+    with pytest.raises(TrainingError, match="diverged in epoch \\d: the loss is nan"):
+        fit(net, digits, config, checkpoint=tmp_path, on_epoch=remember)
+    if good:
+        for weight, other in zip(net.get_weights(), good, strict=True):
+            np.testing.assert_array_equal(weight, other)
+
+
+def test_weight_decay_touches_kernels_only(net, digits):
+    """With a gradient of zero only decay moves weights: w * (1 - rate * decay)."""
+    view = training_view(net, CONFIG, steps=8)
+    before = {v.path: v.numpy().copy() for v in view.trainable_variables}
+    still = [keras.ops.zeros_like(variable) for variable in view.trainable_variables]
+    view.optimizer.apply(still, view.trainable_variables)
+    rate = CONFIG.learning_rate * (1 / 24) / 0.2  # the first of 24 steps, 20% of them rising
+    for variable in view.trainable_variables:
+        old, new = before[variable.path], variable.numpy()
+        expected = old * (1 - rate * 5e-3) if variable.path.endswith("kernel") else old
+        np.testing.assert_allclose(new, expected, rtol=1e-6, err_msg=variable.path)
+    assert any(path.endswith("kernel") for path in before)
+    assert any(path.endswith("gamma") for path in before)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_leaves_a_float32_model(net, digits, precision):
+    rows = fit(net, digits, dataclasses.replace(CONFIG, epochs=1, precision=precision))
+    assert np.isfinite(rows[0]["loss"])
+    assert {variable.dtype for variable in net.variables} == {"float32"}
+    assert net.get_layer("stage1_block1").transform.compute_dtype == "float32"
+
+
+def test_finetuning_follows_the_teacher_and_leaves_it_alone(net, digits):
+    teacher = keras.models.clone_model(net)
+    fit(teacher, digits, dataclasses.replace(CONFIG, epochs=4))
+    before = teacher.get_weights()
+
+    def distance(student):
+        images = digits.validation.images
+        return np.abs(predict_logits(student, images) - predict_logits(teacher, images)).mean()
+
+    start = net.get_weights()
+    config = dataclasses.replace(FINETUNE, epochs=3, batch_size=64)
+    finetune(net, digits, dataclasses.replace(config, distill=1.0), teacher=teacher)
+    with_teacher = distance(net)
+    net.set_weights(start)
+    finetune(net, digits, config)
+    assert with_teacher < distance(net)
+    for weight, other in zip(teacher.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_a_net_for_other_classes_is_refused(digits):
+    net = highway_net(HighwayConfig(4, (8,), 1, (1,)), digits.input_shape, 7)
+    with pytest.raises(TrainingError, match="expected one output of 10 logits"):
+        fit(net, digits, CONFIG)
+
+
+def test_a_net_for_other_images_is_refused(digits):
+    net = highway_net(HighwayConfig(4, (8,), 1, (1,)), (16, 16, 1), 10)
+    with pytest.raises(TrainingError, match=r"takes \(16, 16, 1\), 'digits' gives \(8, 8, 1\)"):
+        fit(net, digits, CONFIG)
+
+
+def test_recalibration_sets_the_plain_mean_over_batches():
+    inputs = keras.Input((2,), name="features")
+    net = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs))
+    images = np.array([[0, 1], [2, 1], [4, 3], [6, 3], [9, 9]], np.float32)
+    recalibrate(net, images, batch_size=2)  # two batches; the last row is left out
+    norm = net.get_layer("norm")
+    np.testing.assert_allclose(norm.moving_mean, [3, 2])
+    np.testing.assert_allclose(norm.moving_variance, [1, 0], atol=1e-6)
+    assert norm.momentum == 0.99
+
+
+NO_TENSORFLOW = """
+import importlib.abc, sys
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tf_keras"):
+            raise ImportError(f"{name} is not here")
+
+sys.meta_path.insert(0, Refuse())
+import dataclasses, keras
+from hwkeras import TrainConfig, apply_plan, collect_stats, fit, highway_net, load_dataset
+from hwkeras import HighwayConfig, make_plan
+data = load_dataset("digits")
+data = dataclasses.replace(data, train=data.train.take(slice(0, 256)))
+net = highway_net(HighwayConfig(4, (8,), 2, (2,)), data.input_shape, 10)
+rows = fit(net, data, TrainConfig(epochs=1, batch_size=64))
+stats = collect_stats(net, data.train.images)
+slim = apply_plan(net, make_plan(stats, keep=0.5))
+assert slim.count_params() < net.count_params()
+print(keras.backend.backend(), round(rows[0]["loss"], 3), "tensorflow" in sys.modules)
+"""
+
+
+def test_one_epoch_on_jax_where_tensorflow_cannot_be_imported():
+    pytest.importorskip("jax")
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TENSORFLOW],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    backend, loss, imported = done.stdout.split()
+    assert (backend, imported) == ("jax", "False")
+    assert 1.0 < float(loss) < 4.0  # ln(10) = 2.3 plus the penalty
