@@ -298,9 +298,9 @@ def report(runs, out, json_, force):
     if len(runs) > 1 and out is None:
         raise click.UsageError("several runs need -o FOLDER for their report")
     with _work():
-        from export import shipping
+        from export import reporting
 
-        result = shipping.write_report(runs, out, force=force)
+        result = reporting.write_report(runs, out, force=force)
     _print_report(result, out or runs[0], json_)
 
 

@@ -120,5 +120,10 @@ def _against(dense: Measurement, m: Measurement) -> str:
 
 
 def _note(m: Measurement) -> str:
-    outside = ", ".join(f"{count} {name}" for name, count in m.undelegated.items())
-    return "; ".join(part for part in (outside and f"not delegated: {outside}", m.note) if part)
+    outside = ""
+    if len(m.undelegated) > 3:  # the report's JSON names them all
+        outside = f"{sum(m.undelegated.values()):,} operators outside the delegate"
+    elif m.undelegated:
+        kinds = ", ".join(f"{count} {name}" for name, count in m.undelegated.items())
+        outside = f"outside the delegate: {kinds}"
+    return "; ".join(part for part in (outside, m.note) if part)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from export import shipping
 from export.aims import Aim
 from export.measurement import Report
 from export.pipeline import Progress, finetune_slim, gates, prune, quiet, train
+from export.quantize import VARIANTS
+from export.reporting import write_report
 from export.runfolder import DataConfig, RunFolder, remove
+from export.shipping import check_backend, export_run
 from hwkeras.training import FINETUNE, TrainConfig
 
 
@@ -64,7 +66,7 @@ def run(
         RunError: if the folder holds a run and neither `resume` nor `force` is given, or the run
             was made with other settings.
     """
-    shipping.check_backend()
+    check_backend()
     folder, dataset = RunFolder(root), job.data.load()
     options = {"force": force, "progress": progress}
     train(folder, job.data, dataset, job.preset, job.train, resume=resume, **options)
@@ -73,19 +75,17 @@ def run(
     prune(folder, dataset, job.aim, resume=resume, **options)
     finetune_slim(folder, dataset, job.finetune, resume=resume, **options)
     if not (resume and folder.has("export")):
-        shipping.export_run(
-            folder, dataset, job.variants, io=job.io, limit_drop=job.limit_drop, **options
-        )
-    return shipping.write_report([root], force=force or resume)
+        export_run(folder, dataset, job.variants, io=job.io, limit_drop=job.limit_drop, **options)
+    return write_report([root], force=force or resume)
 
 
 DEMO = Job(
     data=DataConfig("digits"),
     preset="tiny",
     train=TrainConfig(epochs=16, batch_size=64),
-    aim=Aim("size", 0.12, relative=True),
+    aim=Aim("size", 0.08, relative=True),
     finetune=dataclasses.replace(FINETUNE, epochs=8, batch_size=64),
-    variants=shipping.VARIANTS,
+    variants=VARIANTS,
 )
 
 

@@ -7,7 +7,6 @@ continued anywhere.
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import numpy as np
 
 from export.aims import Aim, plan_for
 from export.history import read_history, write_history
-from export.runfolder import DataConfig, RunError, RunFolder, remove
+from export.runfolder import DataConfig, RunError, RunFolder, plain, remove
 from hwkeras.dataset import Dataset
 from hwkeras.evaluation import accuracy, predict_logits
 from hwkeras.files import write_text
@@ -102,7 +101,7 @@ def train(
         "steps": [_step("trained", model, dataset, f"{len(rows)} epochs")],
         "seconds": round(time.perf_counter() - started, 1),
     }
-    _finish(run, "train", settings, outcome)
+    run.finish("train", settings, outcome)
     remove(checkpoint)
     return outcome
 
@@ -113,12 +112,12 @@ def gates(
     """Collects what the dense model's gates do on training images; writes gates.json."""
     run.claim("gates", force)
     model = load_model(run.need("train"))
-    images = _some(dataset.train.images, _STATS_IMAGES)
+    images = some_images(dataset.train.images, _STATS_IMAGES)
     stats = collect_stats(
         model, images, progress=lambda done, total: progress("gates", done, total)
     )
     write_text(run.path("gates.json"), stats.to_json())
-    _finish(run, "gates", {}, {"images": stats.images})
+    run.finish("gates", {}, {"images": stats.images})
     return stats
 
 
@@ -140,13 +139,13 @@ def prune(
     steps = [_step("cut", slim, dataset, "nothing else done")]
     recalibrate(
         slim,
-        _some(dataset.train.images, _STATS_IMAGES),
+        some_images(dataset.train.images, _STATS_IMAGES),
         progress=lambda done, total: progress("batch norm", done, total),
     )
     steps.append(_step("recalibrated", slim, dataset, "batch norm statistics only"))
     write_text(run.path("plan.json"), plan.to_json())
     save_model(slim, run.path("pruned.keras"))
-    _finish(run, "prune", vars(aim), {**_cost(slim), "steps": steps})
+    run.finish("prune", vars(aim), {**_cost(slim), "steps": steps})
     return plan
 
 
@@ -192,7 +191,7 @@ def finetune_slim(
         "steps": [_step("fine-tuned", model, dataset, f"{len(rows)} epochs")],
         "seconds": round(time.perf_counter() - started, 1),
     }
-    _finish(run, "finetune", vars(config), outcome)
+    run.finish("finetune", vars(config), outcome)
     remove(checkpoint)
     return outcome
 
@@ -203,23 +202,13 @@ def _done(run: RunFolder, step: str, settings: dict, resume: bool, force: bool) 
         run.claim(step, force)
         return False
     recorded = run.record()["steps"].get(step, {}).get("settings")
-    for name, value in _plain(settings).items():
+    for name, value in plain(settings).items():
         if recorded is not None and recorded.get(name) != value:
             raise RunError(
                 f"{run.root}: step {step!r} was done with {name}={recorded.get(name)!r}, not"
                 f" {value!r}; use the same settings, or --force to do it again"
             )
     return True
-
-
-def _finish(run: RunFolder, step: str, settings: dict, outcome: dict) -> None:
-    run.note(step, {"settings": _plain(settings), "outcome": outcome})
-    run.settle(step)
-
-
-def _plain(settings: Any) -> Any:
-    """Returns settings as JSON would give them back."""
-    return json.loads(json.dumps(settings, default=lambda value: dataclasses.asdict(value)))
 
 
 def _step(name: str, model: keras.Model, dataset: Dataset, note: str) -> dict[str, Any]:
@@ -232,7 +221,7 @@ def _cost(model: keras.Model) -> dict[str, int]:
     return dataclasses.asdict(model_cost(model))
 
 
-def _some(images: np.ndarray, count: int) -> np.ndarray:
+def some_images(images: np.ndarray, count: int) -> np.ndarray:
     """Returns at most `count` images, the same ones every time, in random order."""
     order = np.random.default_rng(0).permutation(len(images))[:count]
     return images[order]

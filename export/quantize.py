@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from export.runtime import TensorSpec, allocated, io_spec
+from export.calibration import Images, samples_of, tensor_ranges
+from export.runtime import allocated
 from export.silence import silenced
-from export.tflite import SIGNATURE, ExportError
+from export.tflite import ExportError
 
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
 IO_TYPES = ("float32", "int8", "uint8")
 CALIBRATED = ("int8", "int16x8")
-MINIMUM_IMAGES = 8
-
-# A tensor's range spans this share of the calibration images' own minima and maxima. All of them
-# (1.0) waste steps on rare images: the poster's net on CIFAR-10 agrees with float32 on 96.8% of
-# 1,000 test images then, on 98.0% with 0.95, on 98.0% with the average that litert-quantizer takes.
-# Cut to 1.40 M parameters: 93.6%, 95.3%, 96.0%, but the average triples the error of the logits.
-_IMAGES_COVERED = 0.95
 
 # int4 keeps the first and the last kernel and the smallest ones, together this share of all
 # weights, at 8 bits. 2% to 4% more bytes; agreement 96.2% -> 99.0% on the poster's net and
@@ -30,13 +23,11 @@ _SHARE_AT_8_BITS = 0.04
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
-Calibration = np.ndarray | Mapping[str, np.ndarray]
-
 
 def make_variant(
     content: bytes,
     variant: str,
-    calibration: Calibration | None = None,
+    calibration: Images | None = None,
     io: str = "float32",
 ) -> bytes:
     """Returns a variant of a float32 .tflite.
@@ -61,45 +52,19 @@ def make_variant(
         raise ExportError(f"{variant} takes and gives float32; {io} goes with the variant int8")
     if variant == "float32":
         return content
-    samples = _samples(content, calibration) if variant in CALIBRATED else []
+    samples = samples_of(content, calibration) if variant in CALIBRATED else []
     with silenced():
         return _quantize(content, variant, io, samples)
-
-
-def _samples(content: bytes, calibration: Calibration | None) -> list[dict[str, np.ndarray]]:
-    """Returns the calibration images one by one, each as the signature takes it."""
-    inputs = io_spec(content).inputs
-    if calibration is None:
-        raise ExportError(f"int8 and int16x8 need at least {MINIMUM_IMAGES} calibration images")
-    given = calibration if isinstance(calibration, Mapping) else {inputs[0].name: calibration}
-    arrays = {tensor.name: _checked(tensor, given.get(tensor.name)) for tensor in inputs}
-    count = min(len(array) for array in arrays.values())
-    return [{name: array[i : i + 1] for name, array in arrays.items()} for i in range(count)]
-
-
-def _checked(tensor: TensorSpec, images: np.ndarray | None) -> np.ndarray:
-    if images is None:
-        raise ExportError(f"no calibration images for the input {tensor.name!r}")
-    images = np.asarray(images, np.float32)
-    if images.shape[1:] != tensor.shape[1:]:
-        expected = ", ".join(map(str, tensor.shape[1:]))
-        raise ExportError(f"calibration images: expected (n, {expected}), found {images.shape}")
-    if len(images) < MINIMUM_IMAGES:
-        raise ExportError(
-            f"calibration images: expected at least {MINIMUM_IMAGES}, found {len(images)}"
-        )
-    finite = np.isfinite(images).all(axis=tuple(range(1, images.ndim)))
-    if not finite.all():
-        raise ExportError(f"calibration image {np.argmin(finite)} holds NaN or infinity")
-    return images
 
 
 def _quantize(content, variant, io, samples) -> bytes:
     from litert_quantizer import quantizer
 
-    model = quantizer.Quantizer(content, _recipe(content, variant, io))
-    ranges = _ranges(content, samples, model.get_quantization_recipe()) if samples else None
-    result = model.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    recipe = _recipe(content, variant, io)
+    ranges = tensor_ranges(content, samples, recipe) if samples else None
+    result = quantizer.Quantizer(content, recipe).quantize(
+        ranges, enable_progress_bar=False, enable_progress_report=False
+    )
     return bytes(result.quantized_model or b"")
 
 
@@ -157,23 +122,3 @@ def _at_8_bits(content: bytes) -> list[str]:
             break
         kept.append(name)
     return kept
-
-
-def _ranges(content, samples, recipe) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the range of each tensor, by name, as litert-quantizer wants it."""
-    from litert_quantizer.calibrator import CalibrationMode, Calibrator
-    from litert_quantizer.recipe_manager import RecipeManager
-
-    def collect(seen, new):
-        return {key: np.concatenate([seen[key], new[key]]) for key in ("min", "max")}
-
-    manager = RecipeManager()
-    manager.load_quantization_recipe(recipe)
-    calibrator = Calibrator(
-        content,
-        num_threads=2,
-        mode=CalibrationMode.CALIBRATION_PROFILER_BASED,  # as the other mode, ten times faster
-        qsv_update_func=collect,
-    )
-    calibrator.calibrate({SIGNATURE: samples}, manager)
-    return {}

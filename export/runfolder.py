@@ -89,6 +89,11 @@ class RunFolder:
             raise RunError(f"{self.root}: the run does not know its data; name DATA")
         return DataConfig(**config)
 
+    def finish(self, step: str, settings: Any, outcome: Any) -> None:
+        """Records a step that is done, and removes what later steps made of an older one."""
+        self.note(step, {"settings": plain(settings), "outcome": outcome})
+        self.settle(step)
+
     def has(self, step: str) -> bool:
         """Returns whether a step is done: its first output is there."""
         return self.path(OUTPUTS[step][0]).exists()
@@ -132,6 +137,11 @@ class RunFolder:
 
     def plan(self) -> PruningPlan:
         return read_plan(self.need("prune"))
+
+
+def plain(settings: Any) -> Any:
+    """Returns settings as JSON gives them back."""
+    return json.loads(json.dumps(settings, default=dataclasses.asdict))
 
 
 def remove(path: Path) -> None:

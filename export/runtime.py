@@ -13,9 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export.silence import silenced
 
-_OPERATOR_NAMES = {
-    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
-}
+BUILTIN_OPERATORS = frozenset(name for name in vars(schema.BuiltinOperator) if name.isupper())
 
 
 class ModelFileError(ValueError):
@@ -162,23 +160,13 @@ def predict_all(
 
 
 def operators(content: bytes) -> dict[str, int]:
-    """Returns how many of each operator the main graph holds; a custom one as "custom NAME".
+    """Returns how many of each operator the main graph holds, the runtime's or not.
 
     Raises:
         ModelFileError: if the content is no whole .tflite.
     """
-    _build(content, 1, delegate=False)  # checks every offset
-    model = schema.Model.GetRootAs(content, 0)
-    codes = []
-    for index in range(model.OperatorCodesLength()):
-        code = model.OperatorCodes(index)
-        # Old files keep the number in the deprecated, smaller field.
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        custom = code.CustomCode()
-        codes.append(f"custom {custom.decode()}" if custom else _OPERATOR_NAMES[number])
-    main = model.Subgraphs(0)
-    found = Counter(codes[main.Operators(i).OpcodeIndex()] for i in range(main.OperatorsLength()))
-    return dict(found.most_common())
+    nodes = _build(content, 1, delegate=False)._get_ops_details()
+    return dict(Counter(node["op_name"] for node in nodes).most_common())
 
 
 def graph(content: bytes) -> GraphInfo:
@@ -191,8 +179,7 @@ def graph(content: bytes) -> GraphInfo:
     # The list holds replaced operators too; walking back from the outputs meets those that run.
     # Delegates come last, so they win over the operators that they replaced.
     maker = {t: node for node in interpreter._get_ops_details() for t in node["outputs"]}
-    waiting = [tensor["index"] for tensor in interpreter.get_output_details()]
-    running = {}
+    waiting, running = [tensor["index"] for tensor in interpreter.get_output_details()], {}
     while waiting:
         node = maker.get(waiting.pop())
         if node and node["index"] not in running:

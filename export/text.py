@@ -9,6 +9,7 @@ import numpy as np
 from export import formats
 from export.comparison import comparison, headline
 from export.measurement import Measurement, Report
+from export.shipping import Bench, Evaluation
 from export.tables import Table
 from hwkeras.plan import GateStats, PruningPlan
 
@@ -54,7 +55,7 @@ def gates(stats: GateStats) -> str:
             ("block", "active", "mean gate", "max gate", "mean update", "under 0.05", "histogram"),
             "lrrrrrl",
             tuple(rows),
-            caption=f"{stats.images:,} images. Histogram of the channels' mean gates, bins {edges}.",
+            caption=f"{stats.images:,} images; histogram of mean gates, bins {edges}.",
         )
     )
 
@@ -91,6 +92,51 @@ def _share(kept: Sequence[int], active: int) -> str:
 def measurements(rows: Sequence[Measurement]) -> str:
     """Returns model files side by side."""
     return render(comparison([("", Report("", "", measurements=tuple(rows)))]))
+
+
+def evaluations(rows: Sequence[Evaluation]) -> str:
+    """Returns the accuracy of files side by side."""
+    cells = tuple(
+        (
+            row.file,
+            formats.count(row.size_bytes),
+            formats.percent(row.accuracy),
+            formats.interval(row.accuracy, row.images),
+            f"{row.images:,} {row.split}",
+        )
+        for row in rows
+    )
+    columns = ("file", "bytes", "accuracy %", "± 95%", "images")
+    return render(Table("Accuracy", columns, "lrrrl", cells))
+
+
+def benches(rows: Sequence[Bench]) -> str:
+    """Returns what files cost on this machine, side by side."""
+    cells = tuple(
+        (
+            row.file,
+            formats.count(row.size_bytes),
+            formats.count(row.gzip_bytes),
+            formats.fixed(row.latency_ms, 3),
+            formats.fixed(row.latency_p90_ms, 3),
+            formats.times(rows[0].latency_ms, row.latency_ms),
+            formats.fixed(row.load_ms, 1),
+            formats.fixed(row.first_ms, 2),
+            formats.fixed(row.peak_bytes / formats.MIB),
+            str(row.partitions),
+            ", ".join(f"{count} {name}" for name, count in row.undelegated.items()) or "none",
+        )
+        for row in rows
+    )
+    columns = (
+        "file", "bytes", "gzip bytes", "median ms", "p90 ms", "times faster", "load ms",
+        "first ms", "peak MiB", "partitions", "outside the delegate",
+    )  # fmt: skip
+    caption = (
+        f"{rows[0].runs} timed runs in turns, threads: {rows[0].threads}; faster: than the first"
+        " file; peak: memory over an empty process."
+    )
+    return render(Table("Bench", columns, "lrrrrrrrrrl", cells, caption=caption))
 
 
 def summary(report: Report) -> str:

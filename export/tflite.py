@@ -82,6 +82,22 @@ def in_float32(model: keras.Model) -> keras.Model:
     return copy
 
 
+def output_names(model: keras.Model) -> list[str]:
+    """Returns what the .tflite calls the outputs, in the order of `keras.tree.flatten`.
+
+    Raises:
+        ExportError: if two outputs share a name.
+    """
+    if isinstance(model.output, Mapping):
+        return sorted(model.output)
+    if len(model.outputs) == 1:
+        return [OUTPUT]
+    names = list(model.output_names)
+    if len(set(names)) < len(names):
+        raise ExportError(f"outputs need different names. Received: {', '.join(names)}")
+    return names
+
+
 def with_labels(content: bytes, labels: Sequence[str]) -> bytes:
     """Returns the .tflite with the labels as an associated file: a zip behind the flatbuffer.
 
@@ -132,7 +148,8 @@ def _check_weights(model: keras.Model) -> None:
 
     for layer in all_layers(model):
         for weight in layer.weights:
-            bad = np.sum(~np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))))
+            value = np.asarray(keras.ops.cast(weight, "float32"))
+            bad = int(np.sum(~np.isfinite(value)))
             if bad:
                 raise ExportError(
                     f"layer {layer.name!r}: {bad:,} values of {weight.path} are NaN or infinite;"
@@ -154,7 +171,7 @@ def _convert(model: keras.Model) -> bytes:
     import tensorflow as tf
 
     names = [tensor.name for tensor in model.inputs]
-    outputs = _output_names(model)
+    outputs = output_names(model)
 
     @tf.function(autograph=False)
     def serve(**inputs):
@@ -168,7 +185,7 @@ def _convert(model: keras.Model) -> bytes:
     }
     module = tf.Module()
     # A Keras 3 model hides its variables from tf.Module; those it cannot see stay variables.
-    module.weights = [weight.value for weight in model.variables]
+    module.weights = [v.value for v in model.variables]  # pyright: ignore[reportAttributeAccessIssue]
     try:
         # A SavedModel, because a bare concrete function loses the signature's names.
         with tempfile.TemporaryDirectory() as folder:
@@ -179,17 +196,6 @@ def _convert(model: keras.Model) -> bytes:
             return converter.convert()
     except Exception as error:  # the converter raises bare Exception classes of its own
         raise ExportError(_reason(error)) from None
-
-
-def _output_names(model: keras.Model) -> list[str]:
-    if isinstance(model.output, Mapping):
-        return sorted(model.output)  # the order in which keras.tree flattens a dict
-    if len(model.outputs) == 1:
-        return [OUTPUT]
-    names = list(model.output_names)
-    if len(set(names)) < len(names):
-        raise ExportError(f"outputs need different names. Received: {', '.join(names)}")
-    return names
 
 
 def _with_float32(config: Any) -> Any:

@@ -81,10 +81,11 @@ def bench(
             interpreters[name].invoke()
             if turn >= warmup:
                 seconds[name].append(time.perf_counter() - start)
-    return {
-        name: Latency(*(1e3 * np.quantile(taken, (0.5, 0.9))).tolist(), runs, threads)
-        for name, taken in seconds.items()
-    }
+    results = {}
+    for name, taken in seconds.items():
+        median, high = 1e3 * np.quantile(taken, (0.5, 0.9))
+        results[name] = Latency(float(median), float(high), runs, threads)
+    return results
 
 
 def memory(path: str | Path) -> Memory:

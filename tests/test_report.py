@@ -206,7 +206,7 @@ def test_columns_that_say_nothing_are_left_out_and_those_that_differ_are_shown()
     table = comparison([("run", Report("run", "", measurements=mixed))])
     assert cell(table, 1, "images") == "10"
     assert cell(table, 1, "threads") == "4"
-    assert cell(table, 1, "note") == "not delegated: 2 GATHER; x"
+    assert cell(table, 1, "note") == "outside the delegate: 2 GATHER; x"
 
 
 def test_steps_are_compared_on_the_same_images_only():

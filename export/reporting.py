@@ -1,0 +1,115 @@
+"""The report step of a run: from its files to report.json, report.md and report.html."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from export.facts import machine, versions
+from export.history import read_history
+from export.measurement import Measurement, Report, ReportError, Step, to_json
+from export.report import render_html, render_markdown
+from export.runfolder import STEPS, RunError, RunFolder
+from hwkeras.dataset import Dataset
+from hwkeras.files import read_json, write_text
+
+_FILES = ("report.md", "report.html")
+
+
+def build_report(run: RunFolder) -> Report:
+    """Returns what a run's files say.
+
+    Raises:
+        RunError: if nothing was exported yet.
+    """
+    record = run.record()
+    rows = read_json(run.need("export"), "a run's measurements")
+    try:
+        measurements = tuple(Measurement(**row) for row in rows)
+    except (TypeError, ReportError) as error:
+        raise RunError(f"{run.path('measurements.json')}: broken measurements: {error}") from None
+    done = record["steps"]
+    exported = done.get("export", {}).get("outcome", {})
+    return Report(
+        title=_title(record, run),
+        created=exported.get("date", ""),
+        dataset=exported.get("dataset", {}),
+        settings=_settings(done),
+        versions=exported.get("versions", {}),
+        machine=exported.get("machine", {}),
+        stats=run.stats() if run.has("gates") else None,
+        plan=run.plan() if run.has("prune") else None,
+        history=tuple(read_history(run.path("history.csv"))),
+        steps=tuple(
+            Step(**step)
+            for name in STEPS
+            for step in done.get(name, {}).get("outcome", {}).get("steps", ())
+        ),
+        measurements=measurements,
+    )
+
+
+def write_report(roots: Sequence[Path], out: Path | None = None, *, force: bool = False) -> Report:
+    """Writes report.md, report.html and, for one run, report.json; returns the first run's report.
+
+    Args:
+        roots: run folders; several give one page with all of them side by side.
+        out: folder to write to; the run itself if there is one.
+        force: replace a report that exists.
+
+    Raises:
+        RunError: if a run has nothing to report, or a report exists and `force` is not set.
+    """
+    runs = [RunFolder.open(root) for root in roots]
+    reports = [build_report(run) for run in runs]
+    folder = out or runs[0].root
+    for name in ("report.json", *_FILES):
+        if (folder / name).exists() and not force:
+            raise RunError(f"{folder / name} exists; --force replaces it")
+    if len(reports) == 1:
+        write_text(folder / "report.json", to_json(reports[0]))
+    write_text(folder / "report.md", render_markdown(*reports))
+    write_text(folder / "report.html", render_html(*reports))
+    return reports[0]
+
+
+def provenance(dataset: Dataset) -> dict:
+    """Returns what a report says about where its figures come from."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "dataset": {
+            "name": dataset.name,
+            "classes": list(dataset.classes),
+            "input shape": list(dataset.input_shape),
+            "training images": len(dataset.train),
+            "validation images": len(dataset.validation),
+            "test images": len(dataset.test),
+            "skipped files": len(dataset.skipped),
+            "fingerprint": dataset.fingerprint[:16],
+        },
+        "versions": versions(),
+        "machine": machine(),
+        "backend": keras.backend.backend(),
+    }
+
+
+def _title(record: dict, run: RunFolder) -> str:
+    settings = record["steps"].get("train", {}).get("settings", {})
+    source = Path(record["data"]["source"]).stem if record["data"] else run.root.name
+    return f"{settings.get('preset') or settings.get('model', '')} on {source}".strip()
+
+
+def _settings(done: dict) -> dict:
+    """Returns the settings of every step, without the data's path."""
+    facts = {}
+    for name in STEPS:
+        for key, value in done.get(name, {}).get("settings", {}).items():
+            if key == "data":
+                value = {k: v for k, v in value.items() if k != "source"}
+            elif key == "value" and isinstance(value, str):
+                value = Path(value).name  # of a plan
+            facts[f"{name}: {key}"] = value
+    return facts
