@@ -139,7 +139,7 @@ def main():
 @as_json
 @force
 def demo(out, json_, force):
-    """The main job on embedded data: digits to report.html in about two minutes."""
+    """The whole job on embedded digits, in about two minutes."""
     with _work() as show:
         from export import jobs
 
@@ -244,7 +244,7 @@ def finetune(target, data, out, json_, resume, force, **settings):
 @force
 @as_json
 def export(target, data, out, json_, variants, io, limit_drop, force):
-    """Convert, verify and measure .tflite variants of a run's models."""
+    """Convert, verify and measure .tflite variants."""
     with _work() as show:
         from export import shipping, text
 
@@ -264,7 +264,7 @@ def export(target, data, out, json_, variants, io, limit_drop, force):
               show_default=True)  # fmt: skip
 @as_json
 def evaluate(files, data, json_, split, **settings):
-    """Measure the accuracy of .keras and .tflite files on DATA."""
+    """Measure the accuracy of .keras and .tflite files."""
     with _work() as show:
         from export import shipping, text
 
@@ -279,7 +279,7 @@ def evaluate(files, data, json_, split, **settings):
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @as_json
 def bench(files, json_, runs, threads):
-    """Measure latency, partitions and memory of .tflite files side by side."""
+    """Measure latency, partitions and memory side by side."""
     with _work() as show:
         from export import shipping, text
 
@@ -294,7 +294,7 @@ def bench(files, json_, runs, threads):
 @force
 @as_json
 def report(runs, out, json_, force):
-    """Write report.md, report.json and report.html for one run or several."""
+    """Write the report of one run, or of several in one."""
     if len(runs) > 1 and out is None:
         raise click.UsageError("several runs need -o FOLDER for their report")
     with _work():
@@ -319,7 +319,10 @@ def report(runs, out, json_, force):
 def run_(
     data, out, json_, resume, force, preset, finetune_epochs, variants, io, limit_drop, **rest
 ):
-    """All of it: train, prune (to 15% unless told otherwise), fine-tune, export, report."""
+    """All of it, from DATA to the report.
+
+    Trains, prunes (to 15% of the size unless told otherwise), fine-tunes, exports, reports.
+    """
     names = ("threshold", "keep", "size", "parameters", "macs", "max_drop", "plan")
     if all(rest[name] is None for name in names):
         rest["size"] = (0.15, True)

@@ -43,7 +43,8 @@ def feeding(data: str, preset: str, batch_size: int) -> dict:
         view.fit(source, epochs=1, shuffle=False, verbose=0)
         return time.perf_counter() - started
 
-    seconds(batches), seconds(repeated)  # compilation
+    for source in (batches, repeated):
+        seconds(source)  # compilation
     pairs = [(seconds(batches), seconds(repeated)) for _ in range(PAIRS)]
     ratios = [ours / rival for ours, rival in pairs]
     return {
@@ -86,6 +87,7 @@ def rebuilding() -> tuple[dict, object]:
 def exporting(slim) -> dict:
     """Returns seconds of converting a model to all six variants."""
     import numpy as np
+
     from export.quantize import VARIANTS, make_variant
     from export.tflite import convert
 

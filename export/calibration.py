@@ -17,10 +17,6 @@ Extremes = MutableMapping[str, np.ndarray]  # "min" and "max" of a tensor
 
 MINIMUM_IMAGES = 8
 
-# A tensor's range is what this share of the images stay within; the few that reach further are
-# clipped. TODO numbers
-_IMAGES_COVERED = 0.95
-
 # These move values and change none, so all their tensors can share one range. Otherwise each slice
 # of a slim block is rescaled by an operator of its own: 1,084 of them in the poster's net at 1.40 M
 # parameters, a tenth of the file and a sixth of the time, for nothing.
@@ -64,7 +60,7 @@ def _checked(tensor: TensorSpec, images: np.ndarray | None) -> np.ndarray:
 
 
 def tensor_ranges(
-    content: bytes, samples: Sequence[Sample], recipe: list[dict[str, Any]]
+    content: bytes, samples: Sequence[Sample], recipe: list[dict[str, Any]], covered: float
 ) -> dict[str, Extremes]:
     """Returns "min" and "max" of each tensor by name, as litert-quantizer takes them.
 
@@ -72,12 +68,14 @@ def tensor_ranges(
         content: of a float32 .tflite.
         samples: from `samples_of`.
         recipe: litert-quantizer's, which says what will be quantized.
+        covered: share of the images that stay within a tensor's range; in the others, values
+            beyond it will be clipped. Inputs and outputs cover all of them.
     """
     seen = _extremes(content, samples, recipe)
     ranges = {
         name: (
-            float(np.quantile(values["min"], 1 - _IMAGES_COVERED)),
-            float(np.quantile(values["max"], _IMAGES_COVERED)),
+            float(np.quantile(values["min"], 1 - covered)),
+            float(np.quantile(values["max"], covered)),
         )
         for name, values in seen.items()
     }

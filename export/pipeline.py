@@ -19,14 +19,14 @@ import numpy as np
 from export.aims import Aim, plan_for
 from export.history import read_history, write_history
 from export.runfolder import DataConfig, RunError, RunFolder, plain, remove
+from hwkeras.batchnorm import recalibrate
 from hwkeras.dataset import Dataset
 from hwkeras.evaluation import accuracy, predict_logits
 from hwkeras.files import write_text
-from hwkeras.graph import highway_blocks
+from hwkeras.graph import require_blocks
 from hwkeras.models import PRESETS, highway_net
 from hwkeras.plan import GateStats, PruningPlan
 from hwkeras.rebuild import apply_plan
-from hwkeras.recalibrate import recalibrate
 from hwkeras.saving import load_model, save_model
 from hwkeras.stats import collect_stats, model_cost
 from hwkeras.training import TrainConfig, finetune, fit
@@ -44,7 +44,7 @@ def adopt(model: Path, root: Path, force: bool) -> RunFolder:
     """Makes a run folder around a user's own `.keras` model and returns it."""
     run = RunFolder(root)
     run.claim("train", force)
-    highway_blocks(load_model(model))  # refuses anything that cannot be pruned
+    require_blocks(load_model(model))  # refuses anything that cannot be pruned
     root.mkdir(parents=True, exist_ok=True)
     copy = root / "dense.keras"
     shutil.copyfile(model, copy)

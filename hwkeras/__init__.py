@@ -19,6 +19,7 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
+    "batchnorm": ("recalibrate",),
     "checkpoint": ("Checkpoint",),
     "cost": ("BlockShape", "Cost"),
     "data": ("load_dataset",),
@@ -31,14 +32,14 @@ _HOMES = {
     "models": ("PRESETS", "HighwayConfig", "highway_net"),
     "plan": ("GateStats", "PlanError", "PruningPlan", "make_plan"),
     "rebuild": ("apply_plan",),
-    "recalibrate": ("recalibrate",),
     "regularizers": ("GatePenalty",),
+    "search": ("search_plan",),
     "saving": ("load_model", "save_model"),
     "stats": ("collect_stats", "model_cost", "model_digest"),
     "training": ("FINETUNE", "TrainConfig", "TrainingError", "finetune", "fit"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

@@ -20,13 +20,19 @@ def highway_blocks(model: keras.Model) -> dict[str, HighwayBlock]:
     """Returns the highway blocks of a model by name, in the order of its graph.
 
     Raises:
-        GraphError: if there are none, or two share a name.
+        GraphError: if two blocks share a name.
     """
     blocks: dict[str, HighwayBlock] = {}
     for layer in all_layers(model):
         if isinstance(layer, HighwayBlock):
             if blocks.setdefault(layer.name, layer) is not layer:
                 raise GraphError(f"two highway blocks are named {layer.name!r}; rename one")
+    return blocks
+
+
+def require_blocks(model: keras.Model) -> dict[str, HighwayBlock]:
+    """Returns `highway_blocks`, and raises GraphError if there are none."""
+    blocks = highway_blocks(model)
     if not blocks:
         raise GraphError(
             f"model {model.name!r} has no highway block: expected HighwayConv2D or HighwayDense"

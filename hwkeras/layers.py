@@ -17,6 +17,7 @@ Source: Srivastava, Greff, Schmidhuber, "Training Very Deep Networks", NIPS 2015
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -75,7 +76,10 @@ class HighwayBlock(keras.layers.Layer):
     def build(self, input_shape):
         if input_shape[-1] is None:
             raise ValueError(f"{self.name}: the input's channels must be known: {input_shape}")
-        self.norm = self.transform = self.gate = self.projection = None
+        self.norm: Any = None
+        self.transform: Any = None
+        self.gate: Any = None
+        self.projection: Any = None
         if self.changes_shape(input_shape):
             self.projection = self.make_projection(self.channels)
             self.projection.build(input_shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from hwkeras.graph import all_layers, highway_blocks, rewire
+from hwkeras.graph import all_layers, highway_blocks, require_blocks, rewire
 from hwkeras.layers import HighwayBlock
 from hwkeras.plan import PlanError, PruningPlan
 from hwkeras.stats import model_digest
@@ -29,7 +29,7 @@ def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
         PlanError: if the plan was made for another model; names the first block that differs.
         GraphError: if the model has no graph.
     """
-    blocks = highway_blocks(model)
+    blocks = require_blocks(model)
     check_plan(model, plan)
     kept = {block.name: block.kept for block in plan.blocks}
     made: dict[int, keras.layers.Layer] = {}

@@ -86,5 +86,7 @@ def share_shut(gates: Mapping[str, list], threshold: float):
         threshold: 0 to 1.
     """
     means = [ops.mean(call["mean_gate"], axis=0) for calls in gates.values() for call in calls]
+    if not means:
+        return ops.zeros(())
     shut = ops.cast(ops.concatenate(means) < threshold, "float32")
     return ops.mean(shut)

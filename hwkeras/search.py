@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import keras
 
+from hwkeras.batchnorm import recalibrate
 from hwkeras.dataset import Dataset
 from hwkeras.evaluation import accuracy, predict_logits
 from hwkeras.plan import GateStats, PlanError, PruningPlan, make_plan
 from hwkeras.rebuild import apply_plan
-from hwkeras.recalibrate import recalibrate
 
 _STEPS = 8  # halvings of the range of sizes: the answer is within 0.4% of the dense size
 _IMAGES = 2048  # training images that recalibrate each candidate

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from hwkeras.cost import Cost
-from hwkeras.graph import all_layers, highway_blocks, with_gates
+from hwkeras.graph import all_layers, highway_blocks, require_blocks, with_gates
 from hwkeras.layers import HighwayBlock
 from hwkeras.plan import BlockStats, GateStats
 
@@ -34,12 +35,12 @@ def collect_stats(
         GraphError: if the model has no highway block or no graph.
         ValueError: if there are no images.
     """
-    blocks = highway_blocks(model)
+    blocks = require_blocks(model)
     watched = with_gates(model)
     count = len(keras.tree.flatten(images)[0])
     if not count:
         raise ValueError("no images to collect statistics on")
-    sums: dict[str, dict[str, np.ndarray]] = {}
+    sums: dict[str, dict[str, Any]] = {}
     for start in range(0, count, batch_size):
         stop = min(start + batch_size, count)
         batch = keras.tree.map_structure(lambda array: array[start:stop], images)  # noqa: B023

@@ -237,7 +237,7 @@ class _TrainingView(keras.Model):
             jit_compile="auto" if _worth_compiling() else False,
         )
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
         logits = ops.cast(y_pred["outputs"], "float32")
         labels = ops.one_hot(ops.cast(y, "int32"), logits.shape[-1])
         loss = super().compute_loss(x, labels, logits, sample_weight, training)

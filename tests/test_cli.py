@@ -57,7 +57,6 @@ def test_the_commands_are_those_of_the_design():
 
 def test_the_choices_are_those_of_the_library():
     from export.quantize import VARIANTS
-
     from hwkeras.models import PRESETS
 
     assert set(cli.PRESETS) == set(PRESETS)

@@ -11,6 +11,7 @@ from hwkeras.graph import (
     all_layers,
     as_functional,
     highway_blocks,
+    require_blocks,
     rewire,
     with_gates,
 )
@@ -67,7 +68,7 @@ def test_blocks_of_a_sequential_model_are_found():
 def test_a_model_without_blocks_is_refused():
     x = keras.Input((4,))
     with pytest.raises(GraphError) as caught:
-        highway_blocks(keras.Model(x, layers.Dense(3)(x), name="plain"))
+        require_blocks(keras.Model(x, layers.Dense(3)(x), name="plain"))
     assert str(caught.value) == (
         "model 'plain' has no highway block: expected HighwayConv2D or HighwayDense layers"
     )

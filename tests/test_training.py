@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
+from hwkeras.batchnorm import recalibrate
 from hwkeras.data import load_dataset
 from hwkeras.evaluation import accuracy, predict_logits
 from hwkeras.files import FileError
 from hwkeras.models import HighwayConfig, highway_net
-from hwkeras.recalibrate import recalibrate
 from hwkeras.regularizers import GatePenalty
 from hwkeras.saving import load_model
 from hwkeras.training import FINETUNE, TrainConfig, TrainingError, finetune, fit, training_view
