@@ -11,6 +11,7 @@ import click
 
 PRESETS = ("poster", "small", "tiny")
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
+AIMS = ("threshold", "keep", "size", "parameters", "macs", "max_drop", "plan")
 UNITS = {"": 1, "b": 1, "k": 1e3, "m": 1e6, "g": 1e9, "kb": 1e3, "mb": 1e6, "gb": 1e9,
          "kib": 2**10, "mib": 2**20, "gib": 2**30}  # fmt: skip
 
@@ -196,14 +197,14 @@ def gates(target, data, out, json_, force):
 @as_json
 def prune(target, data, out, json_, force, **aims):
     """Plan what to cut, cut it, and recalibrate the batch norms."""
-    aim = _aim(aims)
+    _require_one_aim(aims)
     with _work() as show:
         from export import pipeline, text
 
         run, dataset = _open(target, data, out, force)
         if not run.has("gates"):
             pipeline.gates(run, dataset, progress=show)
-        plan = pipeline.prune(run, dataset, aim, force=force, progress=show)
+        plan = pipeline.prune(run, dataset, _aim(aims), force=force, progress=show)
         stats = run.stats()
     click.echo(plan.to_json() if json_ else text.plan(plan, stats))
 
@@ -323,16 +324,15 @@ def run_(
 
     Trains, prunes (to 15% of the size unless told otherwise), fine-tunes, exports, reports.
     """
-    names = ("threshold", "keep", "size", "parameters", "macs", "max_drop", "plan")
-    if all(rest[name] is None for name in names):
+    if all(rest[name] is None for name in AIMS):
         rest["size"] = (0.15, True)
-    aim = _aim(rest)
+    _require_one_aim(rest)
     with _work() as show:
         from export import jobs
 
         config = _train_config(rest)
         job = jobs.Job(
-            data=_data_config(data, rest), preset=preset, train=config, aim=aim,
+            data=_data_config(data, rest), preset=preset, train=config, aim=_aim(rest),
             finetune=jobs.finetuning(config, finetune_epochs), variants=_variants(variants),
             io=io, limit_drop=limit_drop,
         )  # fmt: skip
@@ -400,21 +400,24 @@ def _train_config(settings: dict):
     )  # fmt: skip
 
 
-def _aim(settings: dict):
-    """Returns the one aim among a command's options; a wrong number of them is wrong usage."""
-    names = ("threshold", "keep", "size", "parameters", "macs", "max_drop", "plan")
-    given = [name for name in names if settings[name] is not None]
+def _require_one_aim(settings: dict) -> str:
+    """Returns the name of the one aim among a command's options; another number is wrong usage."""
+    given = [name for name in AIMS if settings[name] is not None]
     if len(given) != 1:
-        flags = ", ".join("--" + name.replace("_", "-") for name in names)
+        flags = ", ".join("--" + name.replace("_", "-") for name in AIMS)
         raise click.UsageError(f"expected exactly one aim of {flags}; received {len(given)}")
-    value, relative = settings[given[0]], False
-    if isinstance(value, tuple):
-        value, relative = value
+    return given[0]
 
+
+def _aim(settings: dict):
     from export.aims import Aim
 
+    kind = _require_one_aim(settings)
+    value, relative = settings[kind], False
+    if isinstance(value, tuple):
+        value, relative = value
     return Aim(
-        given[0], value, relative, settings["by"], settings["multiple"], settings["minimum"],
+        kind, value, relative, settings["by"], settings["multiple"], settings["minimum"],
         tuple(settings["protect"]),
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import keras
 
 from hwkeras.dataset import Dataset
-from hwkeras.plan import GateStats, PlanError, PruningPlan, make_plan
+from hwkeras.plan import GateStats, PlanError, PruningPlan
+from hwkeras.planning import make_plan
 from hwkeras.search import search_plan
 
 # The aims that count something, and what `make_plan` and `Cost` call it.

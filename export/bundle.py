@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-import importlib.metadata
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 import hwkeras
+from export import facts
 from export.runtime import TensorSpec, io_spec
 from export.verify import Verification
 from hwkeras.files import FileError, replacing
@@ -19,8 +18,6 @@ from hwkeras.plan import PruningPlan
 
 SIDECAR_FORMAT = "hwkeras-bundle-1"
 PIXELS = (0.0, 255.0)
-
-_PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "litert-quantizer")
 
 
 class BundleError(ValueError):
@@ -46,7 +43,7 @@ class Sidecar:
         parameters: weights of the Keras model.
         macs: multiply-accumulates for one input.
         plan: sha256 of the pruning plan's JSON; None for a model that was not pruned.
-        versions: of Python and the packages that made the file; None for one not installed.
+        versions: of Python and the packages that made the file.
     """
 
     name: str
@@ -63,7 +60,7 @@ class Sidecar:
     parameters: int
     macs: int
     plan: str | None
-    versions: dict[str, str | None]
+    versions: dict[str, str]
 
     def to_json(self) -> str:
         content = {"format": SIDECAR_FORMAT, **dataclasses.asdict(self)}
@@ -142,19 +139,8 @@ def describe(
         parameters=parameters,
         macs=macs,
         plan=plan and hashlib.sha256(plan.to_json().encode()).hexdigest(),
-        versions=versions(),
+        versions={"hwkeras": hwkeras.__version__, **facts.versions()},
     )
-
-
-def versions() -> dict[str, str | None]:
-    """Returns the versions of hwkeras, Python and the packages that make a .tflite."""
-    found: dict[str, str | None] = {"hwkeras": hwkeras.__version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return {**found, "python": platform.python_version()}
 
 
 def sidecar_path(path: str | Path) -> Path:

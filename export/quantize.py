@@ -15,14 +15,16 @@ from export.tflite import ExportError
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
 IO_TYPES = ("float32", "int8", "uint8")
 
-# Share of the calibration images that each tensor's range covers. In 8 bits, covering all of them
-# wastes steps on rare images: TODO
-# In 16 bits there are steps enough.
+# Share of the calibration images whose values a tensor's range covers. In 8 bits, room for the
+# last image costs all others precision. Measured on the poster's net with real gates, whole and cut
+# to 1.40 M parameters, 64 images, top-1 agreement with float32 on 1,000 others: 1.0 gives 97.9% and
+# 94.7%, 0.95 gives 98.8% and 96.0%; litert-quantizer's moving average 99.0% and 95.1%, with four
+# times the error in the logits of the cut net. In 16 bits there is precision to spare.
 _COVERED = {"int8": 0.95, "int16x8": 1.0}
 
-# int4 keeps the first and the last kernel and the smallest ones, together this share of all
-# weights, at 8 bits. 2% to 4% more bytes; agreement 96.2% -> 99.0% on the poster's net and
-# 85.0% -> 93.8% on the cut one. Kernels of few channels are what int4 hurts most.
+# int4 keeps the first, the last and the smallest kernels, together this share of the weights, at 8
+# bits: few channels suffer most. The same nets: agreement 96.3% -> 99.2% and 89.2% -> 95.3%, for
+# 4% and 2% more bytes.
 _SHARE_AT_8_BITS = 0.04
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -86,8 +88,8 @@ def _recipe(content: bytes, variant: str, io: str) -> list[dict[str, Any]]:
     elif variant == "dynamic":
         manager.add_dynamic_config(".*", everything, 8)
     elif variant == "int4":
-        # Dynamic, not weight-only: the same answers, and XNNPACK takes neither form of int4
-        # convolution, but the runtime's own kernel is three times faster on the dynamic one.
+        # Dynamic, not weight-only: the answers are as good and it is three times faster. XNNPACK
+        # takes int4 in dense layers only; convolutions run in the runtime's own kernels.
         manager.add_dynamic_config(".*", everything, 4)
         names = "|".join(re.escape(name) for name in _at_8_bits(content))
         manager.add_dynamic_config(f"^({names});?$", everything, 8)

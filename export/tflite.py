@@ -40,7 +40,7 @@ def convert(model: keras.Model) -> bytes:
 
     Raises:
         ExportError: if the backend is not TensorFlow, a weight is not finite, an input has no
-            fixed shape, or a layer needs an operator that LiteRT does not have.
+            fixed shape or plain name, or a layer needs an operator that LiteRT does not have.
     """
     import keras
 
@@ -57,7 +57,10 @@ def convert(model: keras.Model) -> bytes:
     except GraphError as error:
         raise ExportError(str(error)) from None
     _check_weights(model)
-    _check_shapes(model)
+    _check_inputs(model)
+    import tensorflow as tf
+
+    tf.get_logger()  # made here, or it would stay as silent as the block
     with silenced():
         return _convert(in_float32(model))
 
@@ -124,14 +127,17 @@ def with_labels(content: bytes, labels: Sequence[str]) -> bytes:
 
 
 def read_labels(content: bytes) -> tuple[str, ...]:
-    """Returns the labels that a .tflite carries; () if there are none or the zip is damaged."""
+    """Returns the labels that a .tflite carries; () if there are none.
+
+    Raises:
+        ExportError: if there are labels, but the file ends before they do.
+    """
     archive = _archive(content)
+    if archive is None and LABELS_FILE.encode() in content:
+        raise ExportError("the .tflite is truncated: it ends within its labels")
     if archive is None or LABELS_FILE not in archive.namelist():
         return ()
-    try:
-        return tuple(archive.read(LABELS_FILE).decode("utf-8").splitlines())
-    except (zipfile.BadZipFile, UnicodeDecodeError):
-        return ()
+    return tuple(archive.read(LABELS_FILE).decode("utf-8").splitlines())
 
 
 def _archive(content: bytes) -> zipfile.ZipFile | None:
@@ -157,8 +163,12 @@ def _check_weights(model: keras.Model) -> None:
                 )
 
 
-def _check_shapes(model: keras.Model) -> None:
+def _check_inputs(model: keras.Model) -> None:
     for tensor in model.inputs:
+        if not tensor.name.isidentifier():
+            raise ExportError(
+                f"input {tensor.name!r}: expected a name of letters, digits and underscores"
+            )
         if None in tensor.shape[1:]:
             raise ExportError(
                 f"input {tensor.name!r} has the shape {tuple(tensor.shape)}: expected fixed sides,"

@@ -164,7 +164,13 @@ class HighwayConv2D(HighwayBlock):
         ValueError: if `active` is not ascending or names a channel that does not exist.
     """
 
-    def __init__(self, channels, kernel_size=3, strides=1, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | Sequence[int] = 3,
+        strides: int | Sequence[int] = 1,
+        **kwargs,
+    ):
         super().__init__(channels, **kwargs)
         self.kernel_size = _pair(kernel_size)
         self.strides = _pair(strides)

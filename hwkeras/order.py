@@ -18,3 +18,9 @@ def contiguous_runs(channels: Sequence[int]) -> tuple[tuple[int, int], ...]:
         else:
             runs.append((channel, channel + 1))
     return tuple(runs)
+
+
+def order_channels(active: Sequence[Sequence[int]], channels: int) -> tuple[int, ...]:
+    """Returns an order of the channels in which equal members of the sets stand together."""
+    sets = [frozenset(members) for members in active]
+    return tuple(sorted(range(channels), key=lambda c: [c not in s for s in sets]))

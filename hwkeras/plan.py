@@ -1,16 +1,15 @@
-"""Statistics in, plan out: which channels of each block stay. No model, no ML import; JSON."""
+"""What the gates did, and which channels stay: two values, both readable JSON. No ML import."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from hwkeras.cost import BYTES_PER_PARAMETER, BlockShape, Cost
+from hwkeras.cost import BlockShape, Cost
 
 STATS_FORMAT = "hwkeras-gates-1"
 PLAN_FORMAT = "hwkeras-plan-1"
@@ -32,6 +31,8 @@ class BlockStats:
         mean_gate: mean of t over images and positions.
         max_gate: largest t seen.
         mean_update: mean of |t * (h - c)|: how much the channel really changes.
+        stream: the stream the block writes to, as `streams.find_streams` names it; None if its
+            channels must stay in their order.
     """
 
     name: str
@@ -40,6 +41,7 @@ class BlockStats:
     mean_gate: tuple[float, ...]
     max_gate: tuple[float, ...]
     mean_update: tuple[float, ...]
+    stream: str | None = None
 
     def scores(self, by: str) -> np.ndarray:
         """Returns the channels' scores `(k,)` under a ranking of `RANKINGS`."""
@@ -81,6 +83,7 @@ class GateStats:
             blocks = tuple(
                 BlockStats(
                     name=str(block["name"]),
+                    stream=block.get("stream"),
                     shape=BlockShape(
                         **{**block["shape"], "kernel": tuple(block["shape"]["kernel"])}
                     ),
@@ -92,7 +95,7 @@ class GateStats:
                 for block in content["blocks"]
             )
             for block in blocks:
-                _check_kept(block.name, block.active, range(block.shape.channels))
+                check_kept(block.name, block.active, range(block.shape.channels))
             rest = Cost(**content["rest"])
             stats = cls(str(content["model"]), int(content["images"]), rest, blocks)
             stats.cost()  # takes numbers only
@@ -129,6 +132,27 @@ class BlockPlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class StreamOrder:
+    """The order in which a stream's channels stand in the slim model.
+
+    Attributes:
+        stream: as `streams.find_streams` names it.
+        order: position p of the slim stream holds channel `order[p]` of the dense one.
+    """
+
+    stream: str
+    order: tuple[int, ...]
+
+    def check(self) -> None:
+        """Raises PlanError unless the order holds every channel from 0 on, each once."""
+        whole = all(type(channel) is int for channel in self.order)
+        if not whole or sorted(self.order) != list(range(len(self.order))):
+            raise PlanError(
+                f"stream {self.stream!r}: the order is no permutation of 0 to {len(self.order) - 1}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class PruningPlan:
     """Which channels stay, block by block.
 
@@ -138,6 +162,7 @@ class PruningPlan:
         by: the ranking used, "update" or "gate"; "hand" for kept channels given by hand.
         cutoff: score under which channels go; None for a plan by hand.
         blocks: in graph order.
+        orders: of the streams whose channels move; they change the graph's form, not its answers.
     """
 
     model: str
@@ -145,6 +170,7 @@ class PruningPlan:
     by: str
     cutoff: float | None
     blocks: tuple[BlockPlan, ...]
+    orders: tuple[StreamOrder, ...] = ()
 
     @property
     def kept_counts(self) -> dict[str, int]:
@@ -167,154 +193,21 @@ class PruningPlan:
                 )
                 for block in content["blocks"]
             )
-            plan = cls(content["model"], content["aim"], content["by"], content["cutoff"], blocks)
+            orders = tuple(
+                StreamOrder(str(entry["stream"]), tuple(entry["order"]))
+                for entry in content.get("orders", ())
+            )
+            plan = cls(
+                content["model"], content["aim"], content["by"], content["cutoff"], blocks, orders
+            )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PlanError(f"broken pruning plan: {error!r}") from None
         _check_names("plan names", blocks)
         for block in blocks:
-            _check_kept(block.name, block.kept, range(block.channels))
+            check_kept(block.name, block.kept, range(block.channels))
+        for order in orders:
+            order.check()
         return plan
-
-
-def make_plan(
-    stats: GateStats,
-    *,
-    threshold: float | None = None,
-    keep: float | None = None,
-    size_bytes: float | None = None,
-    parameters: float | None = None,
-    macs: float | None = None,
-    kept: Mapping[str, Sequence[int]] | None = None,
-    by: str = "update",
-    multiple: int = 1,
-    minimum: int = 0,
-    protect: Collection[str] = (),
-) -> PruningPlan:
-    """Returns the plan that reaches exactly one aim; channels are ranked over all blocks at once.
-
-    Args:
-        stats: what the gates did.
-        threshold: aim: channels whose score is below go.
-        keep: aim: share of all active channels that stays, 0 to 1.
-        size_bytes: aim: at most so many bytes of float32 parameters.
-        parameters: aim: at most so many parameters.
-        macs: aim: at most so many multiply-accumulates for one input.
-        kept: aim: the channels that stay, by block; blocks not named stay whole.
-        by: "update" ranks by the mean change |t * (h - c)|, "gate" by the mean gate, as the
-            poster does.
-        multiple: kept counts are rounded up to a multiple of it.
-        minimum: channels that every block keeps at least.
-        protect: names of blocks that stay whole.
-
-    Raises:
-        PlanError: if there is not exactly one aim, an aim cannot be reached, or a block or
-            channel named does not exist.
-    """
-    aims = {
-        "threshold": threshold, "keep": keep, "size_bytes": size_bytes,
-        "parameters": parameters, "macs": macs, "kept": kept,
-    }  # fmt: skip
-    given = {name: value for name, value in aims.items() if value is not None}
-    if len(given) != 1:
-        raise PlanError(f"expected exactly one aim of {', '.join(aims)}; received {list(given)}")
-    if by not in RANKINGS:
-        raise PlanError(f"expected a ranking of {', '.join(RANKINGS)}; received {by!r}")
-    if multiple < 1 or minimum < 0:
-        raise PlanError(f"expected multiple >= 1, minimum >= 0; received {multiple}, {minimum}")
-    names = {block.name for block in stats.blocks}
-    for name in [*protect, *(kept or ())]:
-        if name not in names:
-            raise PlanError(f"no block is named {name!r}; there are {', '.join(sorted(names))}")
-    if kept is not None:
-        return _plan(stats, "channels given by hand", "hand", None, kept)
-
-    (aim, value), *_ = given.items()
-    if not math.isfinite(value) or value < 0 or (aim == "keep" and value > 1):
-        raise PlanError(f"{aim}: expected {'0 to 1' if aim == 'keep' else '>= 0'}; found {value}")
-    ranking = _Ranking(stats, by, multiple, minimum, protect)
-    if aim == "threshold":
-        cut = int(np.searchsorted(ranking.scores, value))
-        words = f"channels with a mean {by} of at least {value:g}"
-    elif aim == "keep":
-        cut = len(ranking.scores) - math.ceil(value * len(ranking.scores) - 1e-9)
-        words = f"{value:.2%} of the channels"
-    else:
-        attribute, per = ("macs", 1) if aim == "macs" else ("parameters", 1)
-        if aim == "size_bytes":
-            per = BYTES_PER_PARAMETER
-        unit = "bytes" if aim == "size_bytes" else aim
-        words = f"at most {value:,.0f} {unit}"
-        cut = ranking.smallest_cut(lambda cost: getattr(cost, attribute) * per <= value)
-        if cut is None:
-            least = getattr(ranking.cost(len(ranking.scores)), attribute) * per
-            raise PlanError(
-                f"{words}: cannot be reached, the least is {least:,} {unit} with"
-                f" minimum={minimum}, multiple={multiple}, protected blocks: {len(set(protect))}"
-            )
-    return _plan(stats, words, by, ranking.cutoff(cut), ranking.kept(cut))
-
-
-class _Ranking:
-    """All channels of a model in ascending order of their score."""
-
-    def __init__(self, stats, by, multiple, minimum, protect):
-        self.stats, self.by, self.multiple, self.minimum = stats, by, multiple, minimum
-        self.protect = frozenset(protect)
-        for block in stats.blocks:
-            bad = np.flatnonzero(~np.isfinite(block.scores(by)))
-            if len(bad):
-                raise PlanError(
-                    f"block {block.name!r}: the mean {by} of channel {block.active[bad[0]]} is"
-                    " not a number; the model's weights may be NaN"
-                )
-        self.scores = np.sort(np.concatenate([[], *(b.scores(by) for b in stats.blocks)]))
-
-    def cutoff(self, cut: int) -> float:
-        """Returns the score that the lowest `cut` channels stay under."""
-        if not len(self.scores):
-            return 0.0
-        if cut == len(self.scores):
-            return float(np.nextafter(self.scores[-1], np.inf))
-        return float(self.scores[cut])
-
-    def kept(self, cut: int) -> dict[str, tuple[int, ...]]:
-        """Returns the channels that stay, by block, when the lowest `cut` go."""
-        cutoff, result = self.cutoff(cut), {}
-        for block in self.stats.blocks:
-            scores = block.scores(self.by)
-            count = max(int(np.sum(scores >= cutoff)), self.minimum)
-            count = math.ceil(count / self.multiple) * self.multiple
-            if block.name in self.protect:
-                count = len(scores)
-            best = np.argsort(-scores, kind="stable")[:count]
-            result[block.name] = tuple(sorted(block.active[i] for i in best))
-        return result
-
-    def cost(self, cut: int) -> Cost:
-        return self.stats.cost({name: len(kept) for name, kept in self.kept(cut).items()})
-
-    def smallest_cut(self, reached: Callable[[Cost], bool]) -> int | None:
-        """Returns the least number of channels to cut so that the cost is as wanted, or None."""
-        low, high = 0, len(self.scores)
-        if not reached(self.cost(high)):
-            return None
-        while low < high:
-            middle = (low + high) // 2
-            if reached(self.cost(middle)):
-                high = middle
-            else:
-                low = middle + 1
-        return low
-
-
-def _plan(stats, aim, by, cutoff, kept) -> PruningPlan:
-    blocks = []
-    for block in stats.blocks:
-        channels = tuple(kept.get(block.name, block.active))
-        _check_kept(block.name, channels, frozenset(block.active))
-        channels = tuple(map(int, channels))  # JSON takes no NumPy integers
-        blocks.append(BlockPlan(block.name, block.shape.channels, len(block.active), channels))
-    return PruningPlan(stats.model, aim, by, cutoff, tuple(blocks))
 
 
 def _check_names(what: str, blocks: Sequence[BlockStats | BlockPlan]) -> None:
@@ -324,7 +217,8 @@ def _check_names(what: str, blocks: Sequence[BlockStats | BlockPlan]) -> None:
             raise PlanError(f"the {what} block {name!r} twice")
 
 
-def _check_kept(name: str, kept: Sequence[int], allowed: Collection[int]) -> None:
+def check_kept(name: str, kept: Sequence[int], allowed: Collection[int]) -> None:
+    """Raises PlanError unless the kept channels are ascending and all allowed."""
     for channel in kept:
         if isinstance(channel, bool) or not isinstance(channel, (int, np.integer)):
             raise PlanError(f"block {name!r}: channel {channel!r} is no whole number")
@@ -346,14 +240,14 @@ def _dump(content: dict[str, Any], rounded: bool = False) -> str:
             return {key: compact(item) for key, item in value.items()}
         return value
 
-    lines = [
-        f"  {json.dumps(key)}: {json.dumps(compact(value))}"
-        for key, value in content.items()
-        if key != "blocks"
-    ]
-    blocks = ",\n".join(f"    {json.dumps(compact(block))}" for block in content["blocks"])
-    lines.append(f'  "blocks": [\n{blocks}\n  ]')
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    fields = []
+    for key, value in content.items():
+        if key in ("blocks", "orders") and value:
+            lines = ",\n".join(f"    {json.dumps(compact(item))}" for item in value)
+            fields.append(f"  {json.dumps(key)}: [\n{lines}\n  ]")
+        else:
+            fields.append(f"  {json.dumps(key)}: {json.dumps(compact(value))}")
+    return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
 def _parse(text: str, form: str, what: str) -> dict[str, Any]:

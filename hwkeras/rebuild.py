@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -9,6 +11,7 @@ from hwkeras.graph import all_layers, highway_blocks, require_blocks, rewire
 from hwkeras.layers import HighwayBlock
 from hwkeras.plan import PlanError, PruningPlan
 from hwkeras.stats import model_digest
+from hwkeras.streams import Streams, find_streams
 
 
 def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
@@ -32,12 +35,14 @@ def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
     blocks = require_blocks(model)
     check_plan(model, plan)
     kept = {block.name: block.kept for block in plan.blocks}
+    orders = _Orders(model, plan)
     made: dict[int, keras.layers.Layer] = {}
 
     def slim(layer):
         config = layer.get_config()
         if isinstance(layer, HighwayBlock):
-            config["active"] = list(kept.get(layer.name, layer.active))
+            channels = kept.get(layer.name, layer.active)
+            config["active"] = sorted(orders.positions(layer, channels))
         made[id(layer)] = layer.__class__.from_config(config)
         return made[id(layer)]
 
@@ -52,9 +57,13 @@ def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
         copy = made.get(id(layer))  # none for an input
         if copy is None or not copy.built:
             continue  # a block that disappeared was never called
-        weights = layer.get_weights()
+        reads, makes = orders.reads(layer), orders.makes(layer)
         if isinstance(layer, HighwayBlock):
-            weights = _slim_weights(layer, copy.active)
+            channels = np.array(kept.get(layer.name, layer.active), int)
+            channels = channels[np.argsort(orders.positions(layer, channels))]
+            weights = _block_weights(layer, channels, reads, makes)
+        else:
+            weights = _layer_weights(layer, reads, makes)
         copy.set_weights(weights)
         if isinstance(copy, keras.layers.Normalization):
             copy.finalize_state()  # it computes with values derived from its weights
@@ -88,22 +97,79 @@ def check_plan(model: keras.Model, plan: PruningPlan) -> None:
         )
 
 
-def _slim_weights(block: HighwayBlock, kept: tuple[int, ...]) -> list[np.ndarray]:
-    """Returns a block's weights, cut to the kept channels, in the order of `get_weights`."""
+class _Orders:
+    """What a plan's stream orders mean to each layer: which channel stands where.
+
+    Raises:
+        PlanError: if the plan orders a stream that is not there, that has another width, or whose
+            order must stay.
+    """
+
+    def __init__(self, model: keras.Model, plan: PruningPlan):
+        self.orders = {order.stream: np.array(order.order, int) for order in plan.orders}
+        self.streams = find_streams(model) if self.orders else Streams({}, {})
+        widths = {layer.name: layer.output.shape[-1] for layer in all_layers(model)}
+        for order in plan.orders:
+            order.check()
+            if order.stream not in self.streams.makes.values():
+                raise PlanError(f"stream {order.stream!r} is not one whose channels can be moved")
+            if len(order.order) != widths[order.stream]:
+                raise PlanError(
+                    f"stream {order.stream!r} has {widths[order.stream]} channels, the plan orders"
+                    f" {len(order.order)}"
+                )
+
+    def reads(self, layer: keras.layers.Layer) -> Any:
+        """Returns an index `(in,)`: the old channel at each new position of the layer's input."""
+        return self.orders.get(self.streams.reads.get(layer.name) or "", slice(None))
+
+    def makes(self, layer: keras.layers.Layer) -> Any:
+        """Returns the same of the layer's output."""
+        return self.orders.get(self.streams.makes.get(layer.name) or "", slice(None))
+
+    def positions(self, block: HighwayBlock, channels) -> list[int]:
+        """Returns the new position of each old channel of a block's stream."""
+        order = np.arange(block.channels)[self.makes(block)]
+        return np.argsort(order)[np.asarray(channels, int)].tolist()
+
+
+def _layer_weights(layer: keras.layers.Layer, reads, makes) -> list[np.ndarray]:
+    """Returns a layer's weights for another order of its input and output channels."""
+    weights = layer.get_weights()
+    if isinstance(reads, slice) and isinstance(makes, slice):
+        return weights  # nothing moves, whatever the layer is
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [weight[reads] for weight in weights]
+    return [
+        weight[..., reads, :][..., makes] if weight.ndim > 1 else weight[makes]
+        for weight in weights
+    ]
+
+
+def _block_weights(block: HighwayBlock, kept: np.ndarray, reads, makes) -> list[np.ndarray]:
+    """Returns a block's weights, cut to the kept channels, in the order of `get_weights`.
+
+    Args:
+        block: the dense one.
+        kept: the channels that stay, in the order in which they stand in the slim stream.
+        reads: index of the input's channels.
+        makes: index of the output's channels.
+    """
     rows = np.searchsorted(block.active, kept)
     weights = []
     for variable in block.weights:
-        value, sublayer = np.asarray(keras.ops.convert_to_numpy(variable)), _owner(block, variable)
-        if sublayer is block.projection:
-            weights.append(value)
-        elif not kept:
+        value, part = np.asarray(keras.ops.convert_to_numpy(variable)), _owner(block, variable)
+        if part is block.projection:
+            weights.append(value[..., reads, :][..., makes])
+        elif not len(kept):
             continue  # norm, transform and gate are gone
-        elif sublayer is block.norm:
-            weights.append(value)
-        elif sublayer is block.gate and value.ndim > 1:
-            weights.append(value[..., rows, :][..., rows])
+        elif part is block.norm:
+            weights.append(value[reads])
+        elif value.ndim == 1:
+            weights.append(value[rows])
         else:
-            weights.append(value[..., rows])
+            inputs = reads if part is block.transform else rows
+            weights.append(value[..., inputs, :][..., rows])
     return weights
 
 

@@ -10,7 +10,8 @@ import keras
 from hwkeras.batchnorm import recalibrate
 from hwkeras.dataset import Dataset
 from hwkeras.evaluation import accuracy, predict_logits
-from hwkeras.plan import GateStats, PlanError, PruningPlan, make_plan
+from hwkeras.plan import GateStats, PlanError, PruningPlan
+from hwkeras.planning import make_plan
 from hwkeras.rebuild import apply_plan
 
 _STEPS = 8  # halvings of the range of sizes: the answer is within 0.4% of the dense size

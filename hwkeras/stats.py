@@ -14,6 +14,7 @@ from hwkeras.cost import Cost
 from hwkeras.graph import all_layers, highway_blocks, require_blocks, with_gates
 from hwkeras.layers import HighwayBlock
 from hwkeras.plan import BlockStats, GateStats
+from hwkeras.streams import find_streams
 
 
 def collect_stats(
@@ -37,6 +38,7 @@ def collect_stats(
     """
     blocks = require_blocks(model)
     watched = with_gates(model)
+    streams = find_streams(model)
     count = len(keras.tree.flatten(images)[0])
     if not count:
         raise ValueError("no images to collect statistics on")
@@ -61,6 +63,7 @@ def collect_stats(
             mean_gate=tuple((seen["mean_gate"] / count).tolist()),
             max_gate=tuple(seen["max_gate"].tolist()),
             mean_update=tuple((seen["mean_update"] / count).tolist()),
+            stream=streams.makes[name],
         )
         for name, seen in ((name, sums[name]) for name in blocks if name in sums)
     )

@@ -42,7 +42,7 @@ def cifar10_folder() -> Path:
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Gives every weight a random value, so that no initial value hides a defect; returns the model.
+    """Returns the model, every weight random, so that no initial value hides a defect.
 
     Scales keep the signal alive through many blocks. Gammas take either sign, variances are not 1,
     and gates lie anywhere between shut and open. What a Normalization was adapted to stays.

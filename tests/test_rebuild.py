@@ -125,7 +125,7 @@ def shared():
 
 
 def nested():
-    """A functional model called twice and a sequential one, with a block and a Dense that both use."""
+    """A functional model called twice and a sequential one, which share a block and a Dense."""
     block, dense = HighwayDense(4, name="shared"), layers.Dense(4, name="dense")
     x = keras.Input((4,), name="x1")
     first = keras.Model(x, dense(HighwayDense(4, name="own")(block(x))), name="first")

@@ -26,7 +26,8 @@ from export.report import (
 )
 from export.tables import block_table, cut_table, step_table, training_table
 from hwkeras.cost import BlockShape, Cost
-from hwkeras.plan import BlockStats, GateStats, make_plan
+from hwkeras.plan import BlockStats, GateStats
+from hwkeras.planning import make_plan
 
 # All numbers in this file are invented.
 HOSTILE = '"><script>alert(1)</script>|*`$x$'

@@ -15,7 +15,8 @@ from hwkeras.cost import Cost
 from hwkeras.graph import GraphError, highway_blocks
 from hwkeras.layers import HighwayConv2D, HighwayDense
 from hwkeras.models import HighwayConfig, highway_net
-from hwkeras.plan import PlanError, make_plan
+from hwkeras.plan import PlanError
+from hwkeras.planning import make_plan
 from hwkeras.rebuild import apply_plan
 from hwkeras.stats import collect_stats, model_cost, model_digest
 

@@ -1,0 +1,156 @@
+"""Which tensors of a graph must keep their channels in the same order, and which are free to
+change it.
+
+A stream is a set of layer inputs and outputs whose channels correspond one to one: a chain of
+highway blocks, what lies between them channel by channel, and the inputs of what reads them. If
+every layer at a stream is known, its channels can be put in any order and nothing changes, because
+the layers that make it and the layers that read it are permuted along.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from hwkeras.graph import rewire
+from hwkeras.layers import HighwayBlock
+
+# Give out what they take in, channel by channel, and have no weights.
+_CHANNELWISE = (
+    "ReLU", "LeakyReLU", "ELU", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
+    "GaussianNoise", "GaussianDropout", "Rescaling", "MaxPooling1D", "MaxPooling2D",
+    "AveragePooling1D", "AveragePooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D", "GlobalMaxPooling2D", "ZeroPadding1D", "ZeroPadding2D", "Cropping1D",
+    "Cropping2D", "UpSampling1D", "UpSampling2D", "Identity", "InputLayer",
+)  # fmt: skip
+_MERGING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+_MIXING_ACTIVATIONS = ("softmax", "log_softmax", "glu", "sparsemax")  # look across channels
+
+
+@dataclasses.dataclass(frozen=True)
+class Streams:
+    """The streams of a model.
+
+    Attributes:
+        reads: name of the stream that each layer takes in, by the layer's name; None for one
+            whose order must stay.
+        makes: name of the stream that each layer gives out, likewise.
+    """
+
+    reads: dict[str, str | None]
+    makes: dict[str, str | None]
+
+
+def find_streams(model: keras.Model) -> Streams:
+    """Returns the streams of a model; a stream is named after the first layer that makes it.
+
+    The order of a model's inputs and outputs stays, and so does that of every stream at a layer
+    which is not known to treat channels alike: flattening, concatenation, a nested model, a layer
+    of one's own.
+
+    Raises:
+        GraphError: if the model has no graph.
+    """
+    groups = _Groups()
+    tensors: dict[int, tuple[Any, Any]] = {}  # a tensor, kept alive for its id, and its group
+
+    named: dict[str, Any] = {}
+
+    def group_of(tensor):
+        if id(tensor) not in tensors:  # a model's input
+            tensors[id(tensor)] = (tensor, ("input", id(tensor)))
+            groups.pin(("input", id(tensor)))
+        return tensors[id(tensor)][1]
+
+    def call(layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        reads, makes = ("in", layer.name), ("out", layer.name)
+        inputs = [x for x in keras.tree.flatten((args, kwargs)) if _is_tensor(x)]
+        for tensor in inputs:
+            groups.join(reads, group_of(tensor))
+        for tensor in keras.tree.flatten(outputs):
+            tensors[id(tensor)] = (tensor, makes)
+        same_name = named.setdefault(layer.name, layer) is layer
+        same_width = len({tensor.shape[-1] for tensor in inputs}) == 1
+        if same_name and same_width and _passes_channels(layer):
+            groups.join(reads, makes)
+        elif not (same_name and same_width and _mixes_channels(layer)):
+            groups.pin(reads)
+            groups.pin(makes)
+        return outputs
+
+    rewired = rewire(model, lambda layer: layer, call)
+    for tensor in keras.tree.flatten(rewired.output):
+        groups.pin(group_of(tensor))
+    return Streams(groups.names("in"), groups.names("out"))
+
+
+def _passes_channels(layer) -> bool:
+    """Returns whether channel i goes in and channel i comes out."""
+    if isinstance(layer, HighwayBlock):
+        return layer.projection is None
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return layer.axis in (-1, len(layer.output.shape) - 1)
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation.__name__ not in _MIXING_ACTIVATIONS
+    if type(layer).__module__.split(".")[0] != "keras":
+        return False
+    if isinstance(layer, keras.layers.Rescaling):
+        return not hasattr(layer.scale, "__len__") and not hasattr(layer.offset, "__len__")
+    if getattr(layer, "data_format", None) == "channels_first":
+        return False
+    return type(layer).__name__ in _CHANNELWISE + _MERGING
+
+
+def _mixes_channels(layer) -> bool:
+    """Returns whether a layer reads all channels by a kernel `(..., in, out)` that we permute."""
+    if isinstance(layer, HighwayBlock):
+        return True
+    if type(layer) not in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D):
+        return False
+    plain = getattr(layer, "groups", 1) == 1
+    plain = plain and getattr(layer, "data_format", "channels_last") == "channels_last"
+    plain = plain and layer.activation.__name__ not in _MIXING_ACTIVATIONS
+    return plain and not layer.get_config().get("lora_rank")
+
+
+def _is_tensor(value) -> bool:
+    return isinstance(value, keras.KerasTensor)
+
+
+class _Groups:
+    """Union-find over layer inputs and outputs."""
+
+    def __init__(self):
+        self.parent: dict[Any, Any] = {}
+        self.pinned: set[Any] = set()
+
+    def root(self, key):
+        self.parent.setdefault(key, key)
+        while self.parent[key] != key:
+            key = self.parent[key]
+        return key
+
+    def join(self, one, other) -> None:
+        one, other = self.root(one), self.root(other)
+        if one != other:
+            self.parent[other] = one
+            if other in self.pinned:
+                self.pinned.add(one)
+
+    def pin(self, key) -> None:
+        self.pinned.add(self.root(key))
+
+    def names(self, side: str) -> dict[str, str | None]:
+        """Returns the stream's name, or None, for each layer's input ("in") or output ("out")."""
+        makers: dict[Any, str] = {}
+        for key in self.parent:  # in the order of the graph
+            if key[0] == "out":
+                makers.setdefault(self.root(key), key[1])
+        return {
+            key[1]: None if self.root(key) in self.pinned else makers.get(self.root(key))
+            for key in self.parent
+            if key[0] == side
+        }
