@@ -104,7 +104,17 @@ class GateStats:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PlanError(f"broken gate statistics: {error!r}") from None
         _check_names("gate statistics name", blocks)
+        widths: dict[str, int] = {}
         for block in blocks:
+            if not isinstance(block.stream, str | None):
+                raise PlanError(f"broken gate statistics: block {block.name!r}: stream is no name")
+            if block.stream is not None:
+                width = widths.setdefault(block.stream, block.shape.channels)
+                if width != block.shape.channels:
+                    raise PlanError(
+                        f"broken gate statistics: stream {block.stream!r} has {width} channels and"
+                        f" {block.shape.channels} at block {block.name!r}"
+                    )
             for field in ("mean_gate", "max_gate", "mean_update"):
                 values = getattr(block, field)
                 numbers = all(isinstance(value, (int, float)) for value in values)

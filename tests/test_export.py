@@ -155,6 +155,25 @@ def test_several_inputs_and_outputs_keep_their_names(digits):
     assert checked.images == 20
 
 
+def test_sequential_and_nested_models_are_exported(digits):
+    images, labels = digits[2][:20], digits[3][:20]
+    inner = [keras.Input((8, 8, 1), name="image"), HighwayConv2D(4, strides=2)]
+    outer = [keras.Sequential(inner), keras.layers.Flatten(), keras.layers.Dense(10)]
+    model = randomize(keras.Sequential([keras.Input((8, 8, 1), name="pixels"), *outer]))
+    content = convert(model)
+    assert [tensor.name for tensor in io_spec(content).inputs] == ["pixels"]
+    assert verify(model, content, images, labels, exact=True).agreement == 1
+
+
+def test_a_model_without_a_graph_is_refused():
+    with pytest.raises(ExportError) as raised:
+        convert(keras.Sequential([keras.layers.Dense(3)], name="unbuilt"))
+    assert str(raised.value) == (
+        "model 'unbuilt' has no graph: expected a functional model, or a sequential one that was"
+        " built; found Sequential"
+    )
+
+
 def test_mixed_precision_is_exported_in_float32(digits):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -197,15 +216,20 @@ def test_weights_that_are_not_finite_are_refused():
     )
 
 
-def test_a_free_side_is_refused():
-    inputs = keras.Input((None, None, 3), name="image")
+@pytest.mark.parametrize(
+    ("name", "side", "text"),
+    [
+        ("image", None, "input 'image' has the shape (None, None, None, 3): expected fixed sides,"
+         " only the batch may be free"),
+        ("my image", 8, "input 'my image': expected a name of letters, digits and underscores"),
+    ],
+)  # fmt: skip
+def test_an_input_that_no_phone_could_fill_is_refused(name, side, text):
+    inputs = keras.Input((side, side, 3), name=name)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
     with pytest.raises(ExportError) as raised:
         convert(model)
-    assert str(raised.value) == (
-        "input 'image' has the shape (None, None, None, 3): expected fixed sides, only the batch"
-        " may be free"
-    )
+    assert str(raised.value) == text
 
 
 class Bessel(keras.layers.Layer):
