@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from export.runtime import TensorSpec, allocated, io_spec
+from export.runtime import Images, TensorSpec, allocated, io_spec
 from export.tflite import SIGNATURE, ExportError
 
-Images = np.ndarray | Mapping[str, np.ndarray]
 Sample = dict[str, np.ndarray]
 Extremes = MutableMapping[str, np.ndarray]  # "min" and "max" of a tensor
 

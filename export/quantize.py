@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from export.calibration import Images, samples_of, tensor_ranges
-from export.runtime import allocated
+from export.calibration import samples_of, tensor_ranges
+from export.runtime import Images, allocated
 from export.silence import silenced
 from export.tflite import ExportError
 

@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from export.silence import silenced
 
 BUILTIN_OPERATORS = frozenset(name for name in vars(schema.BuiltinOperator) if name.isupper())
+Images = np.ndarray | Mapping[str, np.ndarray]  # for the one input, or for each by name
 
 
 class ModelFileError(ValueError):
@@ -103,7 +104,7 @@ def io_spec(content: bytes) -> IoSpec:
 
 def predict(
     content: bytes,
-    images: np.ndarray | Mapping[str, np.ndarray],
+    images: Images,
     threads: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
@@ -113,7 +114,7 @@ def predict(
 
 def predict_all(
     content: bytes,
-    images: np.ndarray | Mapping[str, np.ndarray],
+    images: Images,
     threads: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -133,24 +134,21 @@ def predict_all(
     interpreter = allocated(content, threads)
     spec, indices = _io_spec(interpreter)
     given = images if isinstance(images, Mapping) else {spec.inputs[0].name: images}
+    expected = ", ".join(tensor.name for tensor in spec.inputs)
     if set(given) != {tensor.name for tensor in spec.inputs}:
-        expected = ", ".join(tensor.name for tensor in spec.inputs)
         raise ValueError(f"expected images for the inputs {expected}. Received: {', '.join(given)}")
     arrays = {name: np.asarray(array) for name, array in given.items()}
     counts = {len(array) for array in arrays.values()}
     for tensor in spec.inputs:
         if arrays[tensor.name].shape[1:] != tensor.shape[1:] or len(counts) > 1:
-            shape = ", ".join(map(str, tensor.shape[1:]))
-            received = arrays[tensor.name].shape
+            shape, received = ", ".join(map(str, tensor.shape[1:])), arrays[tensor.name].shape
             raise ValueError(f"input {tensor.name!r}: expected (n, {shape}). Received: {received}")
     (count,) = counts
-    results = {
-        tensor.name: np.empty((count, *tensor.shape[1:]), np.float32) for tensor in spec.outputs
-    }
+    results = {t.name: np.empty((count, *t.shape[1:]), np.float32) for t in spec.outputs}
     for row in range(count):
         for tensor in spec.inputs:
-            stored = tensor.store(arrays[tensor.name][row : row + 1].astype(np.float32))
-            interpreter.set_tensor(indices[tensor.name], stored)
+            image = arrays[tensor.name][row : row + 1].astype(np.float32)
+            interpreter.set_tensor(indices[tensor.name], tensor.store(image))
         interpreter.invoke()
         for tensor in spec.outputs:
             results[tensor.name][row] = tensor.real(interpreter.get_tensor(indices[tensor.name]))[0]
@@ -179,7 +177,7 @@ def graph(content: bytes) -> GraphInfo:
     # The list holds replaced operators too; walking back from the outputs meets those that run.
     # Delegates come last, so they win over the operators that they replaced.
     maker = {t: node for node in interpreter._get_ops_details() for t in node["outputs"]}
-    waiting, running = [tensor["index"] for tensor in interpreter.get_output_details()], {}
+    waiting, running = [t["index"] for t in interpreter.get_output_details()], {}
     while waiting:
         node = maker.get(waiting.pop())
         if node and node["index"] not in running:

@@ -175,6 +175,7 @@ def export_run(
         for row, latency in zip(rows, latencies.values(), strict=True)
     ]
     fresh = run.path(".tflite-new")
+    remove(fresh)  # what a killed export left
     try:
         for sidecar in sidecars:
             write_model(fresh / f"{sidecar.name}.tflite", contents[sidecar.name], sidecar)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.runtime import BUILTIN_OPERATORS, graph, io_spec, operators, predict_all
+from export.runtime import BUILTIN_OPERATORS, Images, graph, io_spec, operators, predict_all
 from export.tflite import ExportError, in_float32, output_names
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 EXACT_DIFFERENCE = 1e-4  # of the logits' range: float32 summed in another order
 
-Images = np.ndarray | Mapping[str, np.ndarray]
 Logits = Mapping[str, np.ndarray]  # the first entry is the classifier's
 
 

@@ -134,7 +134,8 @@ def test_a_table_net_is_exact_and_one_partition(digits):
     assert (int8.partitions, int8.undelegated) == (1, {})
 
 
-def test_several_inputs_and_outputs_keep_their_names(digits):
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_several_inputs_and_outputs_keep_their_names(digits, as_dict):
     image = keras.Input((8, 8, 1), name="image")
     side = keras.Input((3,), name="side")
     x = HighwayConv2D(6, strides=2)(image)
@@ -142,7 +143,9 @@ def test_several_inputs_and_outputs_keep_their_names(digits):
     joined = keras.layers.Concatenate()([pooled, side])
     kind = keras.layers.Dense(10, name="kind")(joined)
     size = keras.layers.Dense(2, name="size")(joined)
-    model = randomize(keras.Model([image, side], [kind, size]))
+    outputs = {"kind": kind, "size": size} if as_dict else [kind, size]
+    inputs = {"side": side, "image": image} if as_dict else [image, side]
+    model = randomize(keras.Model(inputs, outputs))
     content = convert(model)
     spec = io_spec(content)
     assert {t.name: t.shape for t in spec.inputs} == {"image": (1, 8, 8, 1), "side": (1, 3)}
@@ -381,6 +384,8 @@ def test_integer_pixels_go_in_as_they_are(file, variants, digits, io, zero_point
     spec = io_spec(content)
     assert (spec.inputs[0].dtype, spec.outputs[0].dtype) == (io, io)
     assert (spec.inputs[0].scale, spec.inputs[0].zero_point) == (1.0, zero_point)
+    logits = predict(file, calibration)
+    assert spec.outputs[0].scale == pytest.approx(np.ptp(logits) / 255, rel=0.01)  # none clipped
     # Only the rounding of the logits is left between this and the file with float32 outside.
     as_float = predict(variants["int8"], images)
     assert np.abs(predict(content, images) - as_float).max() <= 1e-5

@@ -210,6 +210,15 @@ def test_gates_of_a_block_have_an_entry_for_each_call():
         assert_equal_in_range(gates[name], expected[name])
 
 
+def test_a_block_called_twice_in_one_graph_has_two_entries():
+    x, block = keras.Input((4,), name="x"), HighwayDense(4, name="a")
+    model = randomize(keras.Model(x, block(block(x))))
+    first, second = with_gates(model)(table())["gates"]["a"]
+    y, expected = block(table(), return_gates=True)
+    assert_equal_in_range(first, expected)
+    assert_equal_in_range(second, block(y, return_gates=True)[1])
+
+
 def test_blocks_without_an_active_channel_have_no_gates():
     x = keras.Input((4,), name="x")
     y = HighwayDense(3, active=[], name="empty")(x)
