@@ -108,14 +108,15 @@ class _Orders:
     def __init__(self, model: keras.Model, plan: PruningPlan):
         self.orders = {order.stream: np.array(order.order, int) for order in plan.orders}
         self.streams = find_streams(model) if self.orders else Streams({}, {})
-        widths = {layer.name: layer.output.shape[-1] for layer in all_layers(model)}
+        makers = {layer.name: layer for layer in all_layers(model)}
         for order in plan.orders:
             order.check()
             if order.stream not in self.streams.makes.values():
                 raise PlanError(f"stream {order.stream!r} is not one whose channels can be moved")
-            if len(order.order) != widths[order.stream]:
+            width = makers[order.stream].output.shape[-1]
+            if len(order.order) != width:
                 raise PlanError(
-                    f"stream {order.stream!r} has {widths[order.stream]} channels, the plan orders"
+                    f"stream {order.stream!r} has {width} channels, the plan orders"
                     f" {len(order.order)}"
                 )
 

@@ -13,19 +13,24 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
 
 from hwkeras.graph import rewire
 from hwkeras.layers import HighwayBlock
 
-# Give out what they take in, channel by channel, and have no weights.
-_CHANNELWISE = (
-    "ReLU", "LeakyReLU", "ELU", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
-    "GaussianNoise", "GaussianDropout", "Rescaling", "MaxPooling1D", "MaxPooling2D",
-    "AveragePooling1D", "AveragePooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
-    "GlobalMaxPooling1D", "GlobalMaxPooling2D", "ZeroPadding1D", "ZeroPadding2D", "Cropping1D",
-    "Cropping2D", "UpSampling1D", "UpSampling2D", "Identity", "InputLayer",
+# Give out what they take in, channel by channel, and have no weights. Exactly these: a subclass,
+# or an operation of the same name with a constant of its own, may do anything.
+_CHANNELWISE = frozenset(
+    getattr(keras.layers, name)
+    for name in (
+        "ReLU", "LeakyReLU", "ELU", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
+        "GaussianNoise", "GaussianDropout", "MaxPooling1D", "MaxPooling2D", "AveragePooling1D",
+        "AveragePooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
+        "GlobalMaxPooling1D", "GlobalMaxPooling2D", "ZeroPadding1D", "ZeroPadding2D",
+        "Cropping1D", "Cropping2D", "UpSampling1D", "UpSampling2D", "Identity",
+        "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum",
+    )
 )  # fmt: skip
-_MERGING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 _MIXING_ACTIVATIONS = ("softmax", "log_softmax", "glu", "sparsemax")  # look across channels
 
 
@@ -72,6 +77,9 @@ def find_streams(model: keras.Model) -> Streams:
             groups.join(reads, group_of(tensor))
         for tensor in keras.tree.flatten(outputs):
             tensors[id(tensor)] = (tensor, makes)
+        if isinstance(layer, keras.Model):  # its own outputs leave it here
+            for tensor in keras.tree.flatten(layer.output):
+                groups.pin(group_of(tensor))
         same_name = named.setdefault(layer.name, layer) is layer
         same_width = len({tensor.shape[-1] for tensor in inputs}) == 1
         if same_name and same_width and _passes_channels(layer):
@@ -91,17 +99,14 @@ def _passes_channels(layer) -> bool:
     """Returns whether channel i goes in and channel i comes out."""
     if isinstance(layer, HighwayBlock):
         return layer.projection is None
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if type(layer) is keras.layers.BatchNormalization:
         return layer.axis in (-1, len(layer.output.shape) - 1)
-    if isinstance(layer, keras.layers.Activation):
-        return layer.activation.__name__ not in _MIXING_ACTIVATIONS
-    if type(layer).__module__.split(".")[0] != "keras":
-        return False
-    if isinstance(layer, keras.layers.Rescaling):
-        return not hasattr(layer.scale, "__len__") and not hasattr(layer.offset, "__len__")
-    if getattr(layer, "data_format", None) == "channels_first":
-        return False
-    return type(layer).__name__ in _CHANNELWISE + _MERGING
+    if type(layer) is keras.layers.Activation:
+        return _is_elementwise(layer.activation)
+    if type(layer) is keras.layers.Rescaling:
+        return np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0
+    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    return channels_last and type(layer) in _CHANNELWISE
 
 
 def _mixes_channels(layer) -> bool:
@@ -110,10 +115,18 @@ def _mixes_channels(layer) -> bool:
         return True
     if type(layer) not in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D):
         return False
-    plain = getattr(layer, "groups", 1) == 1
-    plain = plain and getattr(layer, "data_format", "channels_last") == "channels_last"
-    plain = plain and layer.activation.__name__ not in _MIXING_ACTIVATIONS
-    return plain and not layer.get_config().get("lora_rank")
+    return (
+        getattr(layer, "groups", 1) == 1
+        and getattr(layer, "data_format", "channels_last") == "channels_last"
+        and _is_elementwise(layer.activation)
+        and not layer.get_config().get("lora_rank")
+    )
+
+
+def _is_elementwise(activation) -> bool:
+    """Returns whether an activation is Keras's own and looks at one value at a time."""
+    ours = getattr(activation, "__module__", "").split(".")[0] == "keras"
+    return ours and activation.__name__ not in _MIXING_ACTIVATIONS
 
 
 def _is_tensor(value) -> bool:

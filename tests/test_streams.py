@@ -42,11 +42,18 @@ def test_the_streams_of_a_highway_net():
     assert streams.reads["logits"] == "stage2_block1"
 
 
+@keras.saving.register_keras_serializable("test_streams")
+def ramp(x):
+    """An activation that is not the same for every channel."""
+    return x * keras.ops.arange(x.shape[-1], dtype=x.dtype)
+
+
+@keras.saving.register_keras_serializable("test_streams")
 class Unknown(keras.layers.Layer):
     """A layer of the user's, about which nothing is known."""
 
     def call(self, x):
-        return x * keras.ops.arange(x.shape[-1], dtype=x.dtype)
+        return ramp(x)
 
 
 def chain(between):
@@ -78,6 +85,9 @@ FIXED = {
     "concatenation": lambda x: layers.Concatenate()([x, x]),
     "one gate for all channels": lambda x: layers.Multiply()([x, layers.Conv2D(1, 1)(x)]),
     "channels moved by an operation": lambda x: keras.ops.flip(x, axis=-1),
+    "an operation with a constant": lambda x: x * np.arange(6.0, dtype=np.float32),
+    "a mean over channels": lambda x: keras.ops.expand_dims(keras.ops.average(x, axis=-1), -1),
+    "an activation of one's own": lambda x: layers.Activation(ramp)(x),
     "a nested model": lambda x: keras.Sequential([keras.Input((6, 6, 6)), Unknown()])(x),
 }
 
@@ -112,6 +122,17 @@ def test_any_order_gives_the_same_answers(between, data):
     plain = apply_plan(model, plan)(images, training=False)
     ordered = apply_plan(model, dataclasses.replace(plan, orders=orders))
     assert_equal_in_range(ordered(images, training=False), plain)
+
+
+def test_the_outputs_of_a_nested_model_stay_in_place():
+    """The nested model's last block has no reader inside; outside, its order is somebody's."""
+    inner = chain(MOVABLE["nothing"])
+    backbone = keras.Model(inner.input, inner.get_layer("a").output, name="backbone")
+    image = keras.Input((6, 6, 4), name="outer")
+    outputs = layers.Dense(3, name="read")(layers.Flatten()(backbone(image)))
+    streams = find_streams(keras.Model(image, outputs))
+    assert streams.makes["a"] is None
+    assert find_streams(backbone).makes["a"] is None
 
 
 @settings(max_examples=4)
