@@ -11,6 +11,7 @@ from export.comparison import comparison, headline
 from export.measurement import Measurement, Report
 from export.shipping import Bench, Evaluation
 from export.tables import Table
+from hwkeras.order import contiguous_runs, count_runs, least_runs
 from hwkeras.plan import GateStats, PruningPlan
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -78,11 +79,29 @@ def plan(made: PruningPlan, stats: GateStats) -> str:
         f" parameters {before.parameters:,} -> {after.parameters:,}"
         f" ({formats.times(before.parameters, after.parameters)} times fewer),"
         f" MACs {before.macs:,} -> {after.macs:,}"
-        f" ({formats.times(before.macs, after.macs)} times fewer)"
+        f" ({formats.times(before.macs, after.macs)} times fewer)\n{_runs(made, stats)}"
     )
     return render(
         Table("Plan", ("block", "active", "kept", "share"), "lrrr", rows, caption=caption)
     )
+
+
+def _runs(made: PruningPlan, stats: GateStats) -> str:
+    """Returns in how many runs of neighbouring channels the blocks read and write."""
+    streams: dict[str | None, list[tuple[int, ...]]] = {}
+    widths = {block.stream: block.shape.channels for block in stats.blocks}
+    kept = {block.name: block.kept for block in made.blocks}
+    for block in stats.blocks:
+        streams.setdefault(block.stream, []).append(kept[block.name])
+    orders = {order.stream: order.order for order in made.orders}
+    before = after = least = 0
+    for stream, sets in streams.items():
+        given = sum(len(contiguous_runs(channels)) for channels in sets)
+        movable = stream is not None
+        before += given
+        after += count_runs(sets, orders[stream]) if movable and stream in orders else given
+        least += least_runs(sets, widths[stream]) if movable else given
+    return f"runs of channels {before} -> {after} by their order, at least {least}"
 
 
 def _share(kept: Sequence[int], active: int) -> str:

@@ -77,8 +77,9 @@ def test_a_table_gets_dense_blocks():
     assert model(np.zeros((2, 7))).shape == (2, 3)
 
 
-def test_the_gate_bias_reaches_every_block():
-    model = highway_net(dataclasses.replace(NARROW, gate_bias=-3.0), (8, 8, 1), 2)
+@pytest.mark.parametrize("shape", [(8, 8, 1), (7,)])
+def test_the_gate_bias_reaches_every_block(shape):
+    model = highway_net(dataclasses.replace(NARROW, gate_bias=-3.0), shape, 2)
     for block in highway_blocks(model).values():
         np.testing.assert_array_equal(block.gate.bias, [-3.0] * block.channels)
 

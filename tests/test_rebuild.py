@@ -14,6 +14,9 @@ of H goes, its row in the gate goes with it, so the oracle is the dense model wi
 and biases of p are 0, so h[p] = 0, and the gate's columns of p are 0 and its biases -1e9, so
 t[p] = sigmoid(-1e9) = 0 exactly. It never cuts, slices or reorders anything, and does not use
 `hwkeras.graph`. A second oracle computes a whole dense net in NumPy.
+
+A plan may also reorder streams, which must change nothing: plans here order every stream that is
+free to move, at random.
 """
 
 import dataclasses
@@ -30,9 +33,10 @@ from keras import layers
 from hwkeras.graph import GraphError, highway_blocks
 from hwkeras.layers import HighwayBlock, HighwayConv2D, HighwayDense
 from hwkeras.models import HighwayConfig, highway_net
-from hwkeras.plan import PlanError
+from hwkeras.plan import PlanError, StreamOrder
 from hwkeras.rebuild import apply_plan
 from hwkeras.stats import model_cost
+from hwkeras.streams import find_streams
 
 
 def blocks_of(model):
@@ -137,6 +141,18 @@ def nested():
     return keras.Model(x, layers.Dense(3)(first(second(first(x))))), images(4)
 
 
+def backbones():
+    """Nested models that end in a chain of blocks, so that the model around them reads its order."""
+    x = keras.Input((4,), name="x1")
+    y = HighwayDense(6, name="a")(layers.Dense(6, name="stem")(x))
+    one = keras.Model(x, [y, layers.ReLU()(y)], name="one")
+    rest = [layers.Dense(5, name="start"), HighwayDense(5, name="b"), layers.Dropout(0.5)]
+    two = keras.Sequential([keras.Input((6,), name="x2"), *rest], name="two")
+    x = keras.Input((4,), name="x")
+    y, z = one(x)
+    return keras.Model(x, layers.Dense(3, name="logits")(two(layers.Add()([y, z])))), images(4)
+
+
 def sequential():
     """A sequential model that was built by its first data."""
     parts = [
@@ -188,7 +204,7 @@ def pruned_before():
 
 
 MODELS = [
-    poster_net, users_net, two_in_two_out, dicts, shared, nested, sequential, table, odd_sides,
+    poster_net, users_net, two_in_two_out, dicts, shared, nested, backbones, sequential, table, odd_sides,
     one_channel, pruned_before,
 ]  # fmt: skip
 
@@ -209,11 +225,29 @@ def subsets(draw, channels):
     return {"none": (), "one": (draw(st.sampled_from(channels)),), "all": tuple(channels)}[kind]
 
 
-def check(model, kept, data):
+def random_orders(model, seed):
+    """Returns random orders of all streams that are free to move, by name."""
+    rng = np.random.default_rng(seed)
+    free = dict.fromkeys(filter(None, find_streams(model).makes.values()))
+    makers = {layer.name: layer for layer in model._flatten_layers()}
+    return {name: rng.permutation(makers[name].output.shape[-1]).tolist() for name in free}
+
+
+def where(model, orders):
+    """Returns for each block the channel that stands at each place of its stream."""
+    streams = find_streams(model).makes
+    blocks = blocks_of(model).items()
+    return {name: orders.get(streams[name], range(block.channels)) for name, block in blocks}
+
+
+def check(model, kept, data, orders=None):
     """Applies the plan, checks all that it promises, returns the slim model."""
+    orders = orders or {}
     config, weights = model.get_config(), [w.tobytes() for w in model.get_weights()]
     expected = carried(model, kept, data)
-    slim = apply_plan(model, plan_by_hand(model, kept))
+    stream_orders = tuple(StreamOrder(name, tuple(order)) for name, order in orders.items())
+    plan = dataclasses.replace(plan_by_hand(model, kept), orders=stream_orders)
+    slim = apply_plan(model, plan)
     assert_equal_in_range(slim(data, training=False), expected)
     assert model.get_config() == config
     assert [w.tobytes() for w in model.get_weights()] == weights
@@ -225,8 +259,9 @@ def check(model, kept, data):
         cost = cost - shape.cost(active) + shape.cost(len(kept[name]))
     assert cost == model_cost(slim)
     assert cost.parameters == slim.count_params()
+    places = where(model, orders)
     for name, block in blocks_of(slim).items():
-        assert block.active == kept[name]
+        assert sorted(places[name][place] for place in block.active) == list(kept[name])
     gone = {name for name, shape in shapes.items() if not kept[name] and not shape.projection}
     assert set(blocks_of(slim)) == set(shapes) - gone
     return slim
@@ -245,14 +280,19 @@ def test_apply_plan_is_exact_once_and_twice(build):
         twice=st.data(),
     )
     def holds(seed, once, twice):
-        slim = check(randomize(model, seed), once, data)
+        orders = random_orders(randomize(model, seed), seed) if seed % 4 else {}
+        slim = check(model, once, data, orders)
         if any(block.active for block in blocks_of(slim).values()):
             again = {
                 name: twice.draw(subsets(block.active)) for name, block in blocks_of(slim).items()
             }
-            slimmer = check(slim, again, data)
+            slimmer = check(slim, again, data, random_orders(slim, seed))
             # and so, in two steps, what one step gives
-            both = {name: again.get(name, ()) for name in once}
+            places = where(model, orders)
+            both = {
+                name: tuple(sorted(places[name][place] for place in again.get(name, ())))
+                for name in once
+            }
             assert_equal_in_range(slimmer(data, training=False), carried(model, both, data))
 
     holds()
@@ -339,6 +379,12 @@ def test_apply_plan_equals_numpy(seed, kept):
     named = dict(zip(blocks_of(model), kept, strict=True))
     slim = apply_plan(model, plan_by_hand(model, named))
     assert_equal_in_range(slim(x), numpy_net(model, named, x).astype("float32"))
+
+
+def test_models_with_free_streams_are_among_these():
+    free = {build.__name__: len(random_orders(built(build)[0], 0)) for build in MODELS}
+    assert free["poster_net"] == 4  # the stem's and each stage's
+    assert sum(count > 0 for count in free.values()) >= 8, free
 
 
 def test_an_emptied_block_leaves_the_graph_and_a_projection_stays():

@@ -1,0 +1,52 @@
+"""What commands print: golden text for a plan and for gates."""
+
+from export import text
+from hwkeras.cost import BlockShape, Cost
+from hwkeras.plan import BlockStats, GateStats
+from hwkeras.planning import make_plan
+
+SHAPE = BlockShape(in_channels=6, channels=6, kernel=(), positions=1, projection=False)
+
+
+def block(name, gates):
+    return BlockStats(name, SHAPE, tuple(range(6)), gates, gates, gates, stream="a")
+
+
+STATS = GateStats(
+    model="0",
+    images=10,
+    rest=Cost(10, 5),
+    blocks=(
+        block("a", (0.6, 0.001, 0.6, 0.001, 0.6, 0.001)),
+        block("b", (0.001, 0.001, 0.001, 0.001, 0.3, 0.6)),
+    ),
+)
+
+
+def test_a_plan():
+    # dense block: norm 4*6, kernels 6*(6+6), biases 2*6 = 108 parameters, 72 MACs
+    # a keeps 0 2 4: 24 + 3*9 + 6 = 57, 27 MACs; b keeps 4 5: 24 + 2*8 + 4 = 44, 16 MACs
+    plan = make_plan(STATS, threshold=0.1)
+    assert (
+        text.plan(plan, STATS)
+        == """\
+block  active  kept  share
+-----  ------  ----  -----
+a           6     3    50%
+b           6     2    33%
+channels with a mean update of at least 0.1, ranked by update: parameters 226 -> 111 \
+(2.04 times fewer), MACs 149 -> 48 (3.10 times fewer)
+runs of channels 4 -> 2 by their order, at least 2"""
+    )
+
+
+def test_gates():
+    assert (
+        text.gates(STATS)
+        == """\
+block  active  mean gate  max gate  mean update  under 0.05  histogram
+-----  ------  ---------  --------  -----------  ----------  ------------
+a         6/6     0.3005    0.6000       0.3005         50%  |█       █ |
+b         6/6     0.1507    0.6000       0.1507         67%  |█      ▂▂ |
+10 images; histogram of mean gates, bins 0 0.005 0.01 0.02 0.05 0.1 0.2 0.3 0.5 0.7 1."""
+    )
