@@ -267,10 +267,10 @@ def export(target, data, out, json_, variants, io, limit_drop, force):
 def evaluate(files, data, json_, split, **settings):
     """Measure the accuracy of .keras and .tflite files."""
     with _work() as show:
-        from export import shipping, text
+        from export import measuring, text
 
         dataset = _data_config(data, settings).load()
-        rows = [shipping.evaluate(file, dataset, split, progress=show) for file in files]
+        rows = [measuring.evaluate(file, dataset, split, progress=show) for file in files]
     _print_rows(rows, json_, text.evaluations)
 
 
@@ -282,9 +282,9 @@ def evaluate(files, data, json_, split, **settings):
 def bench(files, json_, runs, threads):
     """Measure latency, partitions and memory side by side."""
     with _work() as show:
-        from export import shipping, text
+        from export import measuring, text
 
-        rows = shipping.bench(files, runs=runs, threads=threads, progress=show)
+        rows = measuring.bench(files, runs=runs, threads=threads, progress=show)
     _print_rows(rows, json_, text.benches)
 
 

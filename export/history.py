@@ -38,4 +38,4 @@ def read_history(path: Path) -> list[Row]:
 def _value(name: str, text: str) -> Any:
     if name == "phase":
         return text
-    return int(text) if name == "epoch" else float(text)
+    return int(float(text)) if name == "epoch" else float(text)

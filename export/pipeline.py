@@ -69,11 +69,7 @@ def train(
     settings = {"preset": preset, "data": data, **vars(config)}
     if _done(run, "train", settings, resume, force):
         return run.record()["steps"]["train"]["outcome"]
-    checkpoint = run.path("checkpoint")
-    if checkpoint.exists() and not resume:
-        if not force:
-            raise RunError(f"{checkpoint} holds an unfinished training; --resume or --force")
-        remove(checkpoint)
+    checkpoint = _checkpoint(run, "checkpoint", resume, force)
     run.note(data=dataclasses.asdict(data))
     keras.utils.set_random_seed(config.seed)
     model = highway_net(
@@ -163,11 +159,7 @@ def finetune_slim(
         return run.record()["steps"]["finetune"]["outcome"]
     run.need("prune")
     model, teacher = load_model(run.path("pruned.keras")), load_model(run.need("train"))
-    checkpoint = run.path("checkpoint-finetune")
-    if checkpoint.exists() and not resume:
-        if not force:
-            raise RunError(f"{checkpoint} holds an unfinished fine-tuning; --resume or --force")
-        remove(checkpoint)
+    checkpoint = _checkpoint(run, "checkpoint-finetune", resume, force)
     before = [row for row in read_history(run.path("history.csv")) if row["phase"] == "dense"]
 
     def record(rows):
@@ -194,6 +186,16 @@ def finetune_slim(
     run.finish("finetune", vars(config), outcome)
     remove(checkpoint)
     return outcome
+
+
+def _checkpoint(run: RunFolder, name: str, resume: bool, force: bool) -> Path:
+    """Returns the folder of a training's checkpoint, emptied unless the training goes on."""
+    path = run.path(name)
+    if path.exists() and not resume:
+        if not force:
+            raise RunError(f"{path} holds an unfinished training; --resume or --force")
+        remove(path)
+    return path
 
 
 def _done(run: RunFolder, step: str, settings: dict, resume: bool, force: bool) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from export import formats
 from export.comparison import comparison, headline
 from export.measurement import Measurement, Report
-from export.shipping import Bench, Evaluation
+from export.measuring import Bench, Evaluation
 from export.tables import Table
 from hwkeras.order import contiguous_runs, count_runs, least_runs
 from hwkeras.plan import GateStats, PruningPlan

@@ -22,7 +22,7 @@ NEAR = 8  # neighbours that the search looks at
 BREADTH = (4, 3, 1, 1, 1)  # exchanges that the search tries in a row
 STEPS = 150
 WINDOW = 50  # positions in which a tour is disturbed
-ROUNDS = 100  # 1-trees of a bound
+ROUNDS = 60  # 1-trees of a bound
 
 
 def contiguous_runs(channels: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -42,7 +42,8 @@ def contiguous_runs(channels: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 def count_runs(active: Sequence[Collection[int]], order: Sequence[int]) -> int:
     """Returns how many contiguous runs the blocks' active channels form in an order, all told."""
-    return int(_runs(active, order).sum())
+    places = {channel: place for place, channel in enumerate(order)}
+    return sum(len(contiguous_runs(sorted(places[c] for c in set(block)))) for block in active)
 
 
 def least_runs(active: Sequence[Collection[int]], channels: int) -> int:
@@ -86,16 +87,8 @@ def order_channels(
         walk += [tour[i] for i in (found if found[0] < found[-1] else found[::-1])]
     places = {signature: place for place, signature in enumerate([*walk, 0])}
     order = sorted(range(channels), key=lambda channel: places[signatures[channel]])
-    if costs @ _runs(active, range(channels)) <= costs @ _runs(active, order):
-        return tuple(range(channels))
-    return tuple(order)
-
-
-def _runs(active: Sequence[Collection[int]], order: Sequence[int]) -> np.ndarray:
-    """Returns the runs of each block `(blocks,)` in an order."""
-    places = {channel: place for place, channel in enumerate(order)}
-    runs = (contiguous_runs(sorted(places[c] for c in set(block))) for block in active)
-    return np.array([len(found) for found in runs], int)
+    orders = (range(channels), order)  # the first of equals is taken
+    return tuple(min(orders, key=lambda o: sum(costs * [count_runs([b], o) for b in active])))
 
 
 def _whole(weights: Sequence[float] | None, blocks: int) -> np.ndarray:
@@ -195,17 +188,16 @@ def _bound(distances: np.ndarray, rounds: int) -> float:
             source[priced[node] < reach] = node
             np.minimum(reach, priced[node], out=reach)
         best, pull = max(best, length), 0.7 * (edges - 2) + 0.3 * pull
-        prices += 0.5 * best / len(distances) * (1 - turn / rounds) ** 2 * pull
+        prices += 0.1 * best / len(distances) * (1 - turn / rounds) ** 2 * pull
     return best
 
 
 def _search(distances: np.ndarray) -> list[int]:
     """Returns a short order of the nodes but node 0, from it and back to it."""
-    size = len(distances)
     walk, chance = _Walk(distances), random.Random(0)
-    walk.improve(range(size))
-    least = _bound(distances, min(ROUNDS, 20_000 // size))
-    while walk.length() - 2 >= least - 1e-6 and walk.steps < STEPS * (size + 200):
+    walk.improve(range(len(distances)))
+    least = _bound(distances, min(ROUNDS, 20_000 // len(distances))) - 1e-6
+    while walk.length() - 2 >= least and walk.steps > 0:
         kept, length = walk.order.copy(), walk.length()
         walk.improve(walk.kick(chance))
         if walk.length() > length:
@@ -221,7 +213,8 @@ class _Walk:
     """
 
     def __init__(self, distances: np.ndarray):
-        self.distances, self.cost, self.steps = distances, distances.tolist(), 0
+        self.distances, self.cost = distances, distances.tolist()
+        self.steps = STEPS * (len(distances) + 200)
         self.near = np.argsort(distances, axis=1, kind="stable")[:, 1 : NEAR + 1].tolist()
         self.order, self.places = np.zeros((2, len(distances)), int)
         left = distances.astype(float)
@@ -241,7 +234,7 @@ class _Walk:
         if not 0 < start <= stop:
             start, stop = stop, start or len(self.order)
         self.put(start, self.order[start:stop][::-1].copy())
-        self.steps += 1
+        self.steps -= 1
         return start, stop
 
     def length(self) -> int:
@@ -249,8 +242,8 @@ class _Walk:
 
     def kick(self, chance: random.Random) -> list[int]:
         """Swaps two short pieces next to each other; returns the nodes at their ends."""
-        room = max(len(self.order) - WINDOW, 1)
-        start, reach = 1 + int(chance.random() * room), min(WINDOW, len(self.order) - 1)
+        reach = min(WINDOW, len(self.order))
+        start = 1 + int(chance.random() * (len(self.order) - reach + 1))
         a, b, c = sorted(start + int(chance.random() * reach) for _ in range(3))
         for piece in ((a, c), (a, a + c - b), (a + c - b, c)):
             self.flip(*piece)
@@ -259,7 +252,7 @@ class _Walk:
     def improve(self, nodes: Sequence[int]) -> None:
         """Shortens the tour by moves that begin at these nodes, or at those that a move changed."""
         waiting = dict.fromkeys(nodes)
-        while waiting:
+        while waiting and self.steps > 0:
             node = next(iter(waiting))
             del waiting[node]
             for step in (1, -1):

@@ -142,7 +142,7 @@ def nested():
 
 
 def backbones():
-    """Nested models that end in a chain of blocks, so that the model around them reads its order."""
+    """Nested models that end in a chain of blocks: the model around them reads its order."""
     x = keras.Input((4,), name="x1")
     y = HighwayDense(6, name="a")(layers.Dense(6, name="stem")(x))
     one = keras.Model(x, [y, layers.ReLU()(y)], name="one")
@@ -204,8 +204,8 @@ def pruned_before():
 
 
 MODELS = [
-    poster_net, users_net, two_in_two_out, dicts, shared, nested, backbones, sequential, table, odd_sides,
-    one_channel, pruned_before,
+    poster_net, users_net, two_in_two_out, dicts, shared, nested, backbones, sequential, table,
+    odd_sides, one_channel, pruned_before,
 ]  # fmt: skip
 
 
