@@ -102,12 +102,12 @@ def render_markdown(*reports: Report) -> str:
     for run in runs:
         lead = f"**{_escape(run.name)}** ({_escape(run.report.created)}): " if several else ""
         lines += [lead + _escape(run.headline), ""]
-    lines += _markdown_table(comparison([(run.name, run.report) for run in runs]), "##")
+    lines += _markdown_section(comparison([(run.name, run.report) for run in runs]), "##")
     for run in runs:
         if several:
             lines += [f"## {_escape(run.name)}", ""]
         for table in [*(part.table for part in run.parts), *run.facts]:
-            lines += _markdown_table(table, "###" if several else "##")
+            lines += _markdown_section(table, "###" if several else "##")
     if not several:
         lines.append(f"Created {_escape(runs[0].report.created)}.")
     return "\n".join(lines).rstrip() + "\n"
@@ -160,9 +160,15 @@ def _series(runs: Sequence[_Run]) -> dict[str, list[Measurement]]:
     return series
 
 
-def _markdown_table(table: Table, heading: str) -> list[str]:
+def _markdown_section(table: Table, heading: str) -> list[str]:
     if not table.rows:
         return []
+    caption = [_escape(table.caption), ""] if table.caption else []
+    return [f"{heading} {_escape(table.title)}", "", *markdown_table(table), "", *caption]
+
+
+def markdown_table(table: Table) -> list[str]:
+    """Returns the lines of a table as GitHub Markdown, without title and caption."""
     cells = [[_escape(cell) for cell in row] for row in (table.columns, *table.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(table.columns))]
     lines = [
@@ -179,8 +185,7 @@ def _markdown_table(table: Table, heading: str) -> list[str]:
         for width, align in zip(widths, table.align, strict=True)
     ]
     lines.insert(1, "| " + " | ".join(rule) + " |")
-    caption = [_escape(table.caption), ""] if table.caption else []
-    return [f"{heading} {_escape(table.title)}", "", *lines, "", *caption]
+    return lines
 
 
 def _escape(text: str) -> str:

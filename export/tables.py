@@ -32,6 +32,17 @@ class Table:
     caption: str = ""
 
 
+def select(table: Table, columns: Sequence[str]) -> Table:
+    """Returns a table with only these columns, in the order given; unknown ones are left out."""
+    places = [table.columns.index(name) for name in columns if name in table.columns]
+    return dataclasses.replace(
+        table,
+        columns=tuple(table.columns[i] for i in places),
+        align="".join(table.align[i] for i in places),
+        rows=tuple(tuple(row[i] for i in places) for row in table.rows),
+    )
+
+
 def step_table(steps: Sequence[Step]) -> Table:
     """Returns what each step cost, against the step before and the first on the same images."""
     rows, before = [], {}

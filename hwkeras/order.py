@@ -1,11 +1,10 @@
 """The order of a stream's channels, and the contiguous runs that sets of them form in it.
 
-Few runs are a short round trip. A channel's signature says which blocks it is active in. Walking
-through the stream, from nothing before its first channel to nothing after its last, a run starts
-or ends wherever a bit of the signature changes: the runs are half the length of the tour through
-the empty signature and all others, where length counts the bits that change.
+Few runs are a short round trip. A channel's signature says which blocks transform it. On a walk
+through the stream, from nothing to nothing, a run starts or ends wherever a bit of the signature
+changes: the runs are half the length of the tour through the empty signature and all others.
 
-Signatures that share no block are tours of their own. In each, sweeps find the order with one run
+Signatures that share no block make tours of their own. In each, sweeps find the order with one run
 a block if there is one; else a Lin-Kernighan search shortens a tour, and 1-trees bound it from
 below. Work is bounded by counts, never by the clock: the same sets give the same order everywhere.
 """
@@ -14,14 +13,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-NEAR = 8  # neighbours that the search looks at
-BREADTH = (4, 3, 1, 1, 1)  # exchanges that the search tries in a row
-STEPS = 150
-WINDOW = 50  # positions in which a tour is disturbed
+NEAR = 8  # nearest nodes that an exchange of the search looks at
+BREADTH = (5, 3, 1, 1, 1, 1, 1, 0)  # tries at the first exchange of a move, the second, ...
+STEPS = 300  # exchanges for each node of a tour, and for 200 more
+WINDOW = 50  # positions within which the search disturbs a tour
 ROUNDS = 60  # 1-trees of a bound
 
 
@@ -49,15 +48,14 @@ def count_runs(active: Sequence[Collection[int]], order: Sequence[int]) -> int:
 def least_runs(active: Sequence[Collection[int]], channels: int) -> int:
     """Returns a number of runs that no order goes below; often the least that one reaches."""
     least = 0
-    for tour in _tours(_signatures(active, channels)):
-        bits = _bits(tour, len(active))
-        runs = int(bits.any(axis=0).sum())
+    signatures, _ = _signatures(active, channels)
+    for tour in _tours(signatures):
+        bits = signatures[tour]
+        blocks = int(bits.any(axis=0).sum())
         if _perfect_order(bits) is None:
-            runs = max(
-                runs + 1,
-                math.ceil(_bound(_distances(bits, np.ones(len(active), int)), ROUNDS) / 2 - 1e-6),
-            )
-        least += runs
+            length = _bound(_distances(bits, np.ones(len(active), int)), ROUNDS)
+            blocks = max(blocks + 1, math.ceil(length / 2 - 1e-6))
+        least += blocks
     return least
 
 
@@ -73,62 +71,55 @@ def order_channels(
             millionth of the largest.
 
     Returns:
-        The channel that stands at each position. Channels that are active in the same blocks
-        stand together, ascending. If no better order than the present one is found, that one.
+        The channel that stands at each position. Channels that the same blocks transform stand
+        together, ascending. If no better order than the present one is found, that one.
 
     Raises:
         ValueError: if a channel does not exist, or there is not one weight above 0 for each block.
     """
-    costs, signatures = _whole(weights, len(active)), _signatures(active, channels)
-    walk = []
+    costs = np.ones(len(active), int) if weights is None else _whole(weights, len(active))
+    signatures, of_channel = _signatures(active, channels)
+    ranks = np.full(len(signatures), len(signatures))  # channels of no block come last
+    done = 0
     for tour in _tours(signatures):
-        bits = _bits(tour, len(active))
+        bits = signatures[tour]
         found = _perfect_order(bits) or _search(_distances(bits, costs))
-        walk += [tour[i] for i in (found if found[0] < found[-1] else found[::-1])]
-    places = {signature: place for place, signature in enumerate([*walk, 0])}
-    order = sorted(range(channels), key=lambda channel: places[signatures[channel]])
-    orders = (range(channels), order)  # the first of equals is taken
+        ranks[tour[found]] = np.arange(done, done + len(found))
+        done += len(found)
+    orders = range(channels), np.argsort(ranks[of_channel], kind="stable").tolist()
     return tuple(min(orders, key=lambda o: sum(costs * [count_runs([b], o) for b in active])))
 
 
-def _whole(weights: Sequence[float] | None, blocks: int) -> np.ndarray:
+def _whole(weights: Sequence[float], blocks: int) -> np.ndarray:
     """Returns the weights as integers, so that sums are exact; a power of two scales them."""
-    given = np.ones(blocks) if weights is None else np.asarray(weights, float)
+    given = np.asarray(weights, float)
     if given.shape != (blocks,) or not (np.isfinite(given) & (given > 0)).all():
         raise ValueError(f"expected {blocks} `weights` above 0. Received: {weights}")
-    if weights is None or not blocks:
-        return given.astype(int)
-    return np.maximum(np.rint(np.ldexp(given, 20 - math.frexp(given.max())[1])), 1).astype(int)
+    _, exponent = np.frexp(given.max(initial=0))
+    return np.maximum(np.rint(np.ldexp(given, 20 - exponent)), 1).astype(int)
 
 
-def _signatures(active: Sequence[Collection[int]], channels: int) -> list[int]:
-    """Returns for each channel the blocks it is active in, as the bits of an integer."""
-    signatures = [0] * channels
-    for bit, block in enumerate(active):
-        for channel in block:
-            if not 0 <= channel < channels:
-                raise ValueError(f"expected channels from 0 to {channels - 1}. Received: {channel}")
-            signatures[channel] |= 1 << bit
-    return signatures
+def _signatures(active: Sequence[Collection[int]], channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the signatures, 0 or 1 `(signatures, blocks)`, and which one each channel has."""
+    bits = np.zeros((channels, len(active)), int)
+    for block, members in enumerate(active):
+        if unknown := set(members) - set(range(channels)):
+            raise ValueError(f"expected channels from 0 to {channels - 1}. Received: {unknown}")
+        bits[list(members), block] = 1
+    signatures, of_channel = np.unique(bits, axis=0, return_inverse=True)
+    return signatures, of_channel.reshape(-1)
 
 
-def _tours(signatures: Sequence[int]) -> list[list[int]]:
-    """Returns the signatures but 0, each once, parted into those that share no block."""
-    left, tours = list(dict.fromkeys(s for s in signatures if s)), []
-    while left:
-        blocks, before = left[0], 0
-        while blocks != before:
-            before = blocks
-            for signature in left:
-                blocks |= signature if signature & blocks else 0
-        tours.append([s for s in left if s & blocks])
-        left = [s for s in left if not s & blocks]
-    return tours
-
-
-def _bits(tour: Sequence[int], blocks: int) -> np.ndarray:
-    """Returns the signatures' bits, 0 or 1, `(signatures, blocks)`."""
-    return np.array([[s >> bit & 1 for bit in range(blocks)] for s in tour], int)
+def _tours(signatures: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the numbers of the signatures that share blocks with each other and no others."""
+    left = signatures.any(axis=1)
+    while left.any():
+        tour, size = np.arange(len(left)) == np.argmax(left), 0
+        while size < tour.sum():
+            size = tour.sum()
+            tour = signatures @ signatures[tour].any(axis=0) > 0
+        yield np.flatnonzero(tour)
+        left &= ~tour
 
 
 def _perfect_order(bits: np.ndarray) -> list[int] | None:
@@ -158,8 +149,8 @@ def _perfect_order(bits: np.ndarray) -> list[int] | None:
 
 
 def _distances(bits: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Returns what a step between signatures costs; the empty one is put before them."""
-    bits = np.vstack([np.zeros_like(bits[:1]), bits]).astype(float)  # exact, and fast to multiply
+    """Returns what a step between signatures costs `(1 + n, 1 + n)`; node 0 is the empty one."""
+    bits = np.pad(bits, ((1, 0), (0, 0))).astype(float)  # exact, and fast to multiply
     sizes = bits @ costs
     return (sizes[:, None] + sizes - 2 * (bits * costs) @ bits.T).astype(int)
 
@@ -196,13 +187,16 @@ def _search(distances: np.ndarray) -> list[int]:
     """Returns a short order of the nodes but node 0, from it and back to it."""
     walk, chance = _Walk(distances), random.Random(0)
     walk.improve(range(len(distances)))
-    least = _bound(distances, min(ROUNDS, 20_000 // len(distances))) - 1e-6
-    while walk.length() - 2 >= least and walk.steps > 0:
-        kept, length = walk.order.copy(), walk.length()
+    best, length = walk.order.copy(), walk.length()
+    least = _bound(distances, min(ROUNDS, 20_000 // len(distances))) + 1e-6
+    while length > least + 1 and walk.steps > 0:  # lengths are even
+        kept, before = walk.order.copy(), walk.length()
         walk.improve(walk.kick(chance))
-        if walk.length() > length:
+        if walk.length() > before:
             walk.put(0, kept)
-    return (walk.order[1:] - 1).tolist()
+        if walk.length() < length:
+            best, length = walk.order.copy(), walk.length()
+    return (best[1:] - 1).tolist()
 
 
 class _Walk:
@@ -216,14 +210,8 @@ class _Walk:
         self.distances, self.cost = distances, distances.tolist()
         self.steps = STEPS * (len(distances) + 200)
         self.near = np.argsort(distances, axis=1, kind="stable")[:, 1 : NEAR + 1].tolist()
-        self.order, self.places = np.zeros((2, len(distances)), int)
-        left = distances.astype(float)
-        for place in range(1, len(distances)):  # go to the nearest node that is left
-            left[:, self.order[place - 1]] = np.inf
-            self.order[place] = np.argmin(left[self.order[place - 1]])
-        self.put(0, self.order)
-        # reading an item of a memoryview is faster than of an array
-        self.at, self.place = memoryview(self.order), memoryview(self.places)
+        self.order, self.places = np.arange(len(distances)), np.arange(len(distances))
+        self.at, self.place = self.order.data, self.places.data  # faster to read one number of
 
     def put(self, start: int, nodes: np.ndarray) -> None:
         self.order[start : start + len(nodes)] = nodes
@@ -245,16 +233,15 @@ class _Walk:
         reach = min(WINDOW, len(self.order))
         start = 1 + int(chance.random() * (len(self.order) - reach + 1))
         a, b, c = sorted(start + int(chance.random() * reach) for _ in range(3))
-        for piece in ((a, c), (a, a + c - b), (a + c - b, c)):
-            self.flip(*piece)
+        self.put(a, np.concatenate((self.order[b:c], self.order[a:b])))
+        self.steps -= 1
         return [self.at[place % len(self.order)] for p in (a, a + c - b, c) for place in (p - 1, p)]
 
-    def improve(self, nodes: Sequence[int]) -> None:
+    def improve(self, nodes: Iterable[int]) -> None:
         """Shortens the tour by moves that begin at these nodes, or at those that a move changed."""
         waiting = dict.fromkeys(nodes)
         while waiting and self.steps > 0:
-            node = next(iter(waiting))
-            del waiting[node]
+            node, _ = waiting.popitem()
             for step in (1, -1):
                 tip = self.next(node, step)
                 waiting |= dict.fromkeys(self.shorten(node, tip, self.cost[node][tip]))
@@ -263,11 +250,7 @@ class _Walk:
         return self.at[(self.place[node] + step) % len(self.order)]
 
     def shorten(self, base: int, tip: int, gain: int, depth: int = 0, last: int = -1) -> list[int]:
-        """Exchanges edges, from the one between base and tip on, until what is gained stays.
-
-        Returns:
-            The ends of these edges; none, and the tour is as it was, if no exchange found pays.
-        """
+        """Exchanges edges, that from base to tip first, if it pays; returns the nodes at them."""
         toward = 1 if self.next(base, 1) == tip else -1
         options = []
         for end in self.near[tip]:
@@ -283,8 +266,7 @@ class _Walk:
             ends = [base, tip, end, drop]
             if gained > self.cost[drop][base]:
                 return ends
-            if depth + 1 < len(BREADTH):
-                if more := self.shorten(base, drop, gained, depth + 1, end):
-                    return ends + more
+            if more := self.shorten(base, drop, gained, depth + 1, end):
+                return ends + more
             self.flip(*piece)
         return []
