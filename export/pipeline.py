@@ -70,7 +70,6 @@ def train(
     if _done(run, "train", settings, resume, force):
         return run.record()["steps"]["train"]["outcome"]
     checkpoint = _checkpoint(run, "checkpoint", resume, force)
-    run.note(data=dataclasses.asdict(data))
     keras.utils.set_random_seed(config.seed)
     model = highway_net(
         PRESETS[preset],
@@ -97,6 +96,7 @@ def train(
         "steps": [_step("trained", model, dataset, f"{len(rows)} epochs")],
         "seconds": round(time.perf_counter() - started, 1),
     }
+    run.note(data=dataclasses.asdict(data))
     run.finish("train", settings, outcome)
     remove(checkpoint)
     return outcome

@@ -17,11 +17,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-NEAR = 8  # nearest nodes that an exchange of the search looks at
+NEAR = 10  # nearest nodes that an exchange of the search looks at
 BREADTH = (5, 3, 1, 1, 1, 1, 1, 0)  # tries at the first exchange of a move, the second, ...
-STEPS = 300  # exchanges for each node of a tour, and for 200 more
+STEPS = 200  # exchanges for each node of a tour, and for 200 more
 WINDOW = 50  # positions within which the search disturbs a tour
-ROUNDS = 60  # 1-trees of a bound
 
 
 def contiguous_runs(channels: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -48,12 +47,10 @@ def count_runs(active: Sequence[Collection[int]], order: Sequence[int]) -> int:
 def least_runs(active: Sequence[Collection[int]], channels: int) -> int:
     """Returns a number of runs that no order goes below; often the least that one reaches."""
     least = 0
-    signatures, _ = _signatures(active, channels)
-    for tour in _tours(signatures):
-        bits = signatures[tour]
+    for bits, _ in _tours(active, channels):
         blocks = int(bits.any(axis=0).sum())
         if _perfect_order(bits) is None:
-            length = _bound(_distances(bits, np.ones(len(active), int)), ROUNDS)
+            length = _bound(_distances(bits, np.ones(len(active))))
             blocks = max(blocks + 1, math.ceil(length / 2 - 1e-6))
         least += blocks
     return least
@@ -67,8 +64,7 @@ def order_channels(
     Args:
         active: the channels that each block of the stream transforms.
         channels: channels of the stream.
-        weights: what a run in each block costs, above 0; 1 by default. Told apart down to a
-            millionth of the largest.
+        weights: what a run in each block costs, above 0, to a millionth of the largest; else 1.
 
     Returns:
         The channel that stands at each position. Channels that the same blocks transform stand
@@ -78,15 +74,12 @@ def order_channels(
         ValueError: if a channel does not exist, or there is not one weight above 0 for each block.
     """
     costs = np.ones(len(active), int) if weights is None else _whole(weights, len(active))
-    signatures, of_channel = _signatures(active, channels)
-    ranks = np.full(len(signatures), len(signatures))  # channels of no block come last
-    done = 0
-    for tour in _tours(signatures):
-        bits = signatures[tour]
+    order: list[int] = []
+    for bits, members in _tours(active, channels):
         found = _perfect_order(bits) or _search(_distances(bits, costs))
-        ranks[tour[found]] = np.arange(done, done + len(found))
-        done += len(found)
-    orders = range(channels), np.argsort(ranks[of_channel], kind="stable").tolist()
+        order += [channel for i in found for channel in members[i]]
+    order += sorted(set(range(channels)).difference(order))
+    orders = (range(channels), order)  # the first of equals is taken
     return tuple(min(orders, key=lambda o: sum(costs * [count_runs([b], o) for b in active])))
 
 
@@ -95,40 +88,36 @@ def _whole(weights: Sequence[float], blocks: int) -> np.ndarray:
     given = np.asarray(weights, float)
     if given.shape != (blocks,) or not (np.isfinite(given) & (given > 0)).all():
         raise ValueError(f"expected {blocks} `weights` above 0. Received: {weights}")
-    _, exponent = np.frexp(given.max(initial=0))
-    return np.maximum(np.rint(np.ldexp(given, 20 - exponent)), 1).astype(int)
+    scale = 20 - np.frexp(given.max(initial=0))[1]
+    return np.maximum(np.rint(np.ldexp(given, scale)), 1).astype(int)
 
 
-def _signatures(active: Sequence[Collection[int]], channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the signatures, 0 or 1 `(signatures, blocks)`, and which one each channel has."""
-    bits = np.zeros((channels, len(active)), int)
+def _tours(
+    active: Sequence[Collection[int]], channels: int
+) -> Iterator[tuple[np.ndarray, list[list[int]]]]:
+    """Yields signatures, 0 or 1 `(n, blocks)`, that share no block with others; their channels."""
+    bits = np.zeros((channels, len(active)))  # float: whole numbers, and fast to multiply
     for block, members in enumerate(active):
         if unknown := set(members) - set(range(channels)):
             raise ValueError(f"expected channels from 0 to {channels - 1}. Received: {unknown}")
         bits[list(members), block] = 1
-    signatures, of_channel = np.unique(bits, axis=0, return_inverse=True)
-    return signatures, of_channel.reshape(-1)
-
-
-def _tours(signatures: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields the numbers of the signatures that share blocks with each other and no others."""
-    left = signatures.any(axis=1)
+    signatures, numbers = np.unique(bits, axis=0, return_inverse=True)
+    linked, left = signatures @ signatures.T > 0, signatures.any(axis=1)
     while left.any():
-        tour, size = np.arange(len(left)) == np.argmax(left), 0
-        while size < tour.sum():
-            size = tour.sum()
-            tour = signatures @ signatures[tour].any(axis=0) > 0
-        yield np.flatnonzero(tour)
+        tour = linked[np.argmax(left)]
+        while (wider := linked[tour].any(axis=0)).sum() > tour.sum():
+            tour = wider
+        members = [np.flatnonzero(numbers.ravel() == i).tolist() for i in np.flatnonzero(tour)]
+        yield signatures[tour], members
         left &= ~tour
 
 
 def _perfect_order(bits: np.ndarray) -> list[int] | None:
     """Returns the order of the signatures in which each block has one run; None if none has it.
 
-    An order has this property if and only if signatures get ever less alike away from each
-    other, where alike counts shared blocks (Kendall 1969, "Incidence matrices, interval graphs
-    and seriation in archaeology"). Fewer sweeps than signatures find such an order (Laurent and
-    Seminaroti 2017, "Similarity-first search", https://arxiv.org/abs/1601.03521).
+    If there is one, it is any order in which signatures share ever fewer blocks away from each
+    other (Kendall 1969, "Incidence matrices, interval graphs and seriation in archaeology"). Fewer
+    sweeps than signatures find it (Laurent and Seminaroti 2017, https://arxiv.org/abs/1601.03521).
     """
     blocks = bits.any(axis=0).sum()
     if len(bits) >= 2 * blocks:  # intervals have two ends each
@@ -150,36 +139,32 @@ def _perfect_order(bits: np.ndarray) -> list[int] | None:
 
 def _distances(bits: np.ndarray, costs: np.ndarray) -> np.ndarray:
     """Returns what a step between signatures costs `(1 + n, 1 + n)`; node 0 is the empty one."""
-    bits = np.pad(bits, ((1, 0), (0, 0))).astype(float)  # exact, and fast to multiply
+    bits = np.pad(bits, ((1, 0), (0, 0)))
     sizes = bits @ costs
     return (sizes[:, None] + sizes - 2 * (bits * costs) @ bits.T).astype(int)
 
 
-def _bound(distances: np.ndarray, rounds: int) -> float:
-    """Returns a length that no tour goes below: of the longest cheapest 1-tree that prices give.
+def _bound(distances: np.ndarray) -> float:
+    """Returns a length that no tour goes below, that of a cheapest 1-tree (Held and Karp 1971).
 
     A 1-tree is a tree of all nodes but node 0, and two edges there; a tour is one. A price on each
-    node adds the same to every tour, and rises where the cheapest 1-tree has more than two edges
-    (Held and Karp 1971, "The traveling-salesman problem and minimum spanning trees: part II").
+    node adds the same to every tour, and rises where the cheapest 1-tree has more than two edges.
     """
-    best, prices, pull = 0.0, np.zeros(len(distances)), np.zeros(len(distances))
+    size, rounds = len(distances), min(200, 20 + 20_000 // len(distances))
+    best, prices, pull = 0.0, np.zeros(size), np.zeros(size)
     for turn in range(rounds):
         priced = distances + prices + prices[:, None]
-        ends = 1 + np.argsort(priced[0, 1:], kind="stable")[:2]
-        length, edges = priced[0, ends].sum() - 2 * prices.sum(), np.zeros(len(distances))
-        edges[0], edges[ends] = 2, 1
-        reach, source = priced[1].copy(), np.ones(len(distances), int)
-        tree = np.arange(len(distances)) < 2  # nodes not to be reached any more
-        for _ in range(len(distances) - 2):  # Prim
-            node = int(np.argmin(np.where(tree, np.inf, reach)))
-            length += reach[node]
-            edges[node] += 1
-            edges[source[node]] += 1
-            tree[node] = True
-            source[priced[node] < reach] = node
-            np.minimum(reach, priced[node], out=reach)
-        best, pull = max(best, length), 0.7 * (edges - 2) + 0.3 * pull
-        prices += 0.1 * best / len(distances) * (1 - turn / rounds) ** 2 * pull
+        reach, source, left = priced[1].copy(), np.ones(size, int), np.arange(size) > 1
+        while left.any():  # Prim's tree grows from node 1
+            node = np.argmin(np.where(left, reach, np.inf))
+            left[node] = False
+            closer = left & (priced[node] < reach)
+            reach[closer], source[closer] = priced[node, closer], node
+        starts = np.r_[0, 0, 2:size]
+        stops = np.r_[1 + np.argsort(priced[0, 1:], kind="stable")[:2], source[2:]]
+        best = max(best, priced[starts, stops].sum() - 2 * prices.sum())
+        pull = 0.7 * (np.bincount(np.r_[starts, stops]) - 2) + 0.3 * pull
+        prices += 0.1 * best / size * (1 - turn / rounds) ** 2 * pull
     return best
 
 
@@ -187,24 +172,19 @@ def _search(distances: np.ndarray) -> list[int]:
     """Returns a short order of the nodes but node 0, from it and back to it."""
     walk, chance = _Walk(distances), random.Random(0)
     walk.improve(range(len(distances)))
-    best, length = walk.order.copy(), walk.length()
-    least = _bound(distances, min(ROUNDS, 20_000 // len(distances))) + 1e-6
-    while length > least + 1 and walk.steps > 0:  # lengths are even
-        kept, before = walk.order.copy(), walk.length()
+    best = now = walk.length(), walk.order.copy()
+    least = _bound(distances) - 1e-6
+    while best[0] - 2 >= least and walk.steps > 0:  # lengths are even
         walk.improve(walk.kick(chance))
-        if walk.length() > before:
-            walk.put(0, kept)
-        if walk.length() < length:
-            best, length = walk.order.copy(), walk.length()
-    return (best[1:] - 1).tolist()
+        if walk.length() > now[0]:
+            walk.put(0, now[1])
+        now = walk.length(), walk.order.copy()
+        best = min(best, now, key=lambda tour: tour[0])
+    return (best[1][1:] - 1).tolist()
 
 
 class _Walk:
-    """A tour through all nodes that begins with node 0, and the moves that shorten it.
-
-    The moves are those of Lin and Kernighan 1973, "An effective heuristic algorithm for the
-    traveling-salesman problem".
-    """
+    """A tour that begins with node 0, and moves that shorten it (Lin and Kernighan 1973)."""
 
     def __init__(self, distances: np.ndarray):
         self.distances, self.cost = distances, distances.tolist()

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from hwkeras.graph import rewire
-from hwkeras.layers import HighwayBlock
+from hwkeras.layers import HighwayConv2D, HighwayDense
 
 # Give out what they take in, channel by channel, and have no weights. Exactly these: a subclass,
 # or an operation of the same name with a constant of its own, may do anything.
@@ -31,6 +31,7 @@ _CHANNELWISE = frozenset(
         "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum",
     )
 )  # fmt: skip
+_BLOCKS = (HighwayConv2D, HighwayDense)
 _MIXING_ACTIVATIONS = ("softmax", "log_softmax", "glu", "sparsemax")  # look across channels
 
 
@@ -97,7 +98,7 @@ def find_streams(model: keras.Model) -> Streams:
 
 def _passes_channels(layer) -> bool:
     """Returns whether channel i goes in and channel i comes out."""
-    if isinstance(layer, HighwayBlock):
+    if type(layer) in _BLOCKS:
         return layer.projection is None
     if type(layer) is keras.layers.BatchNormalization:
         return layer.axis in (-1, len(layer.output.shape) - 1)
@@ -111,7 +112,7 @@ def _passes_channels(layer) -> bool:
 
 def _mixes_channels(layer) -> bool:
     """Returns whether a layer reads all channels by a kernel `(..., in, out)` that we permute."""
-    if isinstance(layer, HighwayBlock):
+    if type(layer) in _BLOCKS:
         return True
     if type(layer) not in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D):
         return False
@@ -125,8 +126,9 @@ def _mixes_channels(layer) -> bool:
 
 def _is_elementwise(activation) -> bool:
     """Returns whether an activation is Keras's own and looks at one value at a time."""
+    name = getattr(activation, "__name__", None)  # a layer used as one has none
     ours = getattr(activation, "__module__", "").split(".")[0] == "keras"
-    return ours and activation.__name__ not in _MIXING_ACTIVATIONS
+    return ours and name is not None and name not in _MIXING_ACTIVATIONS
 
 
 def _is_tensor(value) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -115,6 +116,8 @@ def fit(
             the loss is no longer a number; then the last good epoch is back in the model.
     """
     _check(model, dataset, config, teacher)
+    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+        raise TrainingError("TensorBoard is not installed: pip install 'hwkeras[tensorboard]'")
     batches = TrainingBatches(
         dataset.train.images,
         dataset.train.labels,

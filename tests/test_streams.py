@@ -56,6 +56,17 @@ class Unknown(keras.layers.Layer):
         return ramp(x)
 
 
+@keras.saving.register_keras_serializable("test_streams")
+class OwnBlock(HighwayConv2D):
+    """A block whose answers depend on where a channel stands."""
+
+    def call(self, x, training=None, return_gates=False):
+        if return_gates:
+            y, gates = super().call(x, training=training, return_gates=True)
+            return ramp(y), gates
+        return ramp(super().call(x, training=training))
+
+
 def chain(between):
     inputs = keras.Input((6, 6, 4), name="image")
     x = layers.Conv2D(6, 3, padding="same", name="stem")(inputs)
@@ -87,6 +98,8 @@ FIXED = {
     "channels moved by an operation": lambda x: keras.ops.flip(x, axis=-1),
     "an operation with a constant": lambda x: x * np.arange(6.0, dtype=np.float32),
     "a mean over channels": lambda x: keras.ops.expand_dims(keras.ops.average(x, axis=-1), -1),
+    "a layer as an activation": lambda x: layers.Dense(6, activation=layers.LeakyReLU())(x),
+    "a block of one's own": lambda x: OwnBlock(6, name="b")(x),
     "an activation of one's own": lambda x: layers.Activation(ramp)(x),
     "a nested model": lambda x: keras.Sequential([keras.Input((6, 6, 6)), Unknown()])(x),
 }
