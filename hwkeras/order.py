@@ -18,8 +18,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 
 NEAR = 10  # nearest nodes that an exchange of the search looks at
-BREADTH = (5, 3, 1, 1, 1, 1, 1, 0)  # tries at the first exchange of a move, the second, ...
-STEPS = 200  # exchanges for each node of a tour, and for 200 more
+BREADTH = (5, 3, 1, 1, 1, 1, 1, 0)  # tries at a move's first exchange, at its second, ...
+STEPS = 200  # times that a tour may be changed, for each of its nodes and 200 more
 WINDOW = 50  # positions within which the search disturbs a tour
 
 
@@ -84,12 +84,12 @@ def order_channels(
 
 
 def _whole(weights: Sequence[float], blocks: int) -> np.ndarray:
-    """Returns the weights as integers, so that sums are exact; a power of two scales them."""
+    """Returns the weights as small integers in the same proportions, so that sums are exact."""
     given = np.asarray(weights, float)
     if given.shape != (blocks,) or not (np.isfinite(given) & (given > 0)).all():
         raise ValueError(f"expected {blocks} `weights` above 0. Received: {weights}")
-    scale = 20 - np.frexp(given.max(initial=0))[1]
-    return np.maximum(np.rint(np.ldexp(given, scale)), 1).astype(int)
+    whole = np.rint(np.ldexp(given, 20 - np.frexp(given.max(initial=0))[1])).clip(1).astype(int)
+    return whole // np.gcd.reduce(whole)
 
 
 def _tours(
@@ -98,8 +98,8 @@ def _tours(
     """Yields signatures, 0 or 1 `(n, blocks)`, that share no block with others; their channels."""
     bits = np.zeros((channels, len(active)))  # float: whole numbers, and fast to multiply
     for block, members in enumerate(active):
-        if unknown := set(members) - set(range(channels)):
-            raise ValueError(f"expected channels from 0 to {channels - 1}. Received: {unknown}")
+        if wrong := set(members) - set(range(channels)):
+            raise ValueError(f"expected channels from 0 to {channels - 1}. Received: {min(wrong)}")
         bits[list(members), block] = 1
     signatures, numbers = np.unique(bits, axis=0, return_inverse=True)
     linked, left = signatures @ signatures.T > 0, signatures.any(axis=1)
@@ -127,8 +127,7 @@ def _perfect_order(bits: np.ndarray) -> list[int] | None:
         if np.abs(np.diff(bits[order], axis=0, prepend=0, append=0)).sum() == 2 * blocks:
             return order
         seen.append(order)
-        left, order = order[::-1], []
-        keys: list[list[int]] = [[] for _ in left]
+        left, order, keys = order[::-1], [], [[] for _ in order]
         while left:  # the next is most alike to the first taken, then to the second, ...
             order.append(max(left, key=lambda node: keys[node]))
             left.remove(order[-1])
@@ -196,13 +195,13 @@ class _Walk:
     def put(self, start: int, nodes: np.ndarray) -> None:
         self.order[start : start + len(nodes)] = nodes
         self.places[nodes] = np.arange(start, start + len(nodes))
+        self.steps -= 1
 
     def flip(self, start: int, stop: int) -> tuple[int, int]:
         """Reverses the walk between two places; or the rest, which is the same tour."""
         if not 0 < start <= stop:
             start, stop = stop, start or len(self.order)
         self.put(start, self.order[start:stop][::-1].copy())
-        self.steps -= 1
         return start, stop
 
     def length(self) -> int:
@@ -214,7 +213,6 @@ class _Walk:
         start = 1 + int(chance.random() * (len(self.order) - reach + 1))
         a, b, c = sorted(start + int(chance.random() * reach) for _ in range(3))
         self.put(a, np.concatenate((self.order[b:c], self.order[a:b])))
-        self.steps -= 1
         return [self.at[place % len(self.order)] for p in (a, a + c - b, c) for place in (p - 1, p)]
 
     def improve(self, nodes: Iterable[int]) -> None:
@@ -234,8 +232,7 @@ class _Walk:
         toward = 1 if self.next(base, 1) == tip else -1
         options = []
         for end in self.near[tip]:
-            left = gain - self.cost[tip][end]
-            if left <= 0:
+            if (left := gain - self.cost[tip][end]) <= 0:
                 break
             drop = self.next(end, -toward)
             if end not in (base, last) and drop != tip:
