@@ -73,6 +73,12 @@ def highway_net(
             "`input_shape` must be (height, width, channels) or (features,)."
             f" Received: {tuple(input_shape)}"
         )
+    for name_, values in (("mean", mean), ("deviation", deviation)):
+        if len(values) not in (1, input_shape[-1]) or len(mean) != len(deviation):
+            raise ValueError(
+                f"`{name_}` must hold one value or {input_shape[-1]}, one a channel, and as many as"
+                f" the other. Received: mean={tuple(mean)}, deviation={tuple(deviation)}"
+            )
     image = len(input_shape) == 3
     inputs = keras.Input(tuple(input_shape), name="image" if image else "features")
     scale = [1.0 / value for value in deviation]
