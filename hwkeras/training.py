@@ -17,7 +17,7 @@ from keras import ops
 from hwkeras.batches import TrainingBatches
 from hwkeras.checkpoint import Checkpoint, fingerprint
 from hwkeras.dataset import Dataset
-from hwkeras.graph import highway_blocks, with_gates
+from hwkeras.graph import as_functional, highway_blocks, rewire, with_gates
 from hwkeras.regularizers import GatePenalty, share_shut, weighted_mean_gate
 from hwkeras.schedules import WarmupDecay
 
@@ -198,10 +198,7 @@ class _TrainingView(keras.Model):
         watched = with_gates(model)
         outputs = dict(watched.output)
         if teacher is not None and config.distill:
-            frozen = keras.models.clone_model(teacher)
-            frozen.set_weights(teacher.get_weights())
-            frozen.trainable = False
-            outputs["teacher"] = frozen(watched.input, training=False)
+            outputs["teacher"] = _Teacher(teacher)(watched.input)
         super().__init__(watched.input, outputs, name="training")
         self.config = config
         self.steps = steps * config.epochs
@@ -264,6 +261,26 @@ class _TrainingView(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["outputs"], sample_weight)
+
+
+class _Teacher(keras.layers.Layer):
+    """A frozen copy of a model that answers as in inference, whatever the model around it does."""
+
+    def __init__(self, model: keras.Model):
+        super().__init__(name="teacher", trainable=False)
+
+        def copy(layer):
+            # PyTorch finds parameters by their path, so the pupil's may not have the same.
+            return layer.__class__.from_config(
+                {**layer.get_config(), "name": f"teacher_{layer.name}"}
+            )
+
+        self.model = rewire(model, copy)
+        self.model.set_weights(as_functional(model).get_weights())
+        self.model.trainable = False
+
+    def call(self, inputs):
+        return self.model(inputs, training=False)
 
 
 class _Record(keras.callbacks.Callback):

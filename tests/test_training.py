@@ -203,6 +203,21 @@ def test_finetuning_follows_the_teacher_and_leaves_it_alone(net, digits):
         np.testing.assert_array_equal(weight, other)
 
 
+def test_the_teacher_answers_as_in_inference_and_shares_no_path_with_its_pupil(net, digits):
+    inputs = keras.Input(digits.input_shape, name="image")
+    teacher = keras.Model(inputs, keras.layers.Dropout(0.5)(net(inputs)), name="noisy")
+    config = dataclasses.replace(FINETUNE, batch_size=64)
+    view = training_view(net, config, steps=8, teacher=teacher)
+    images = digits.validation.images
+    expected = np.asarray(teacher(images, training=False))  # before the pupil's statistics move
+    answers = view(images, training=True)["teacher"]
+    np.testing.assert_allclose(answers, expected, rtol=1e-5, atol=1e-5)
+    paths = [variable.path for variable in view.variables]
+    assert len(set(paths)) == len(paths)  # PyTorch would mix up the two nets
+    pupil = {id(variable) for variable in net.trainable_variables}
+    assert {id(variable) for variable in view.trainable_variables} == pupil
+
+
 def test_a_net_for_other_classes_is_refused(digits):
     net = highway_net(HighwayConfig(4, (8,), 1, (1,)), digits.input_shape, 7)
     with pytest.raises(TrainingError, match="expected one output of 10 logits"):
