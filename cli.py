@@ -184,7 +184,7 @@ def gates(target, data, out, json_, force):
         from export import pipeline, text
 
         run, dataset = _open(target, data, out, force)
-        stats = pipeline.gates(run, dataset, force=force, progress=show)
+        stats = pipeline.gates(run, dataset, resume=data is None, force=force, progress=show)
     click.echo(stats.to_json() if json_ else text.gates(stats))
 
 
@@ -202,8 +202,7 @@ def prune(target, data, out, json_, force, **aims):
         from export import pipeline, text
 
         run, dataset = _open(target, data, out, force)
-        if not run.has("gates"):
-            pipeline.gates(run, dataset, progress=show)
+        pipeline.gates(run, dataset, resume=True, progress=show)
         plan = pipeline.prune(run, dataset, _aim(aims), force=force, progress=show)
         stats = run.stats()
     click.echo(plan.to_json() if json_ else text.plan(plan, stats))

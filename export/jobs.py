@@ -70,8 +70,7 @@ def run(
     folder, dataset = RunFolder(root), job.data.load()
     options = {"force": force, "progress": progress}
     train(folder, job.data, dataset, job.preset, job.train, resume=resume, **options)
-    if not (resume and folder.has("gates")):
-        gates(folder, dataset, **options)
+    gates(folder, dataset, resume=resume, **options)
     prune(folder, dataset, job.aim, resume=resume, **options)
     finetune_slim(folder, dataset, job.finetune, resume=resume, **options)
     if not (resume and folder.has("export")):

@@ -103,10 +103,19 @@ def train(
 
 
 def gates(
-    run: RunFolder, dataset: Dataset, *, force: bool = False, progress: Progress = quiet
+    run: RunFolder,
+    dataset: Dataset,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = quiet,
 ) -> GateStats:
-    """Collects what the dense model's gates do on training images; writes gates.json."""
-    run.claim("gates", force)
+    """Collects what the dense model's gates do on training images; writes gates.json.
+
+    With `resume`, what was collected before is returned as it is.
+    """
+    if _done(run, "gates", {}, resume, force):
+        return run.stats()
     model = load_model(run.need("train"))
     images = some_images(dataset.train.images, _STATS_IMAGES)
     stats = collect_stats(
@@ -200,7 +209,7 @@ def _checkpoint(run: RunFolder, name: str, resume: bool, force: bool) -> Path:
 
 def _done(run: RunFolder, step: str, settings: dict, resume: bool, force: bool) -> bool:
     """Returns whether a resumed run did this step already; refuses other settings."""
-    if not (resume and run.has(step)):
+    if force or not (resume and run.has(step)):
         run.claim(step, force)
         return False
     recorded = run.record()["steps"].get(step, {}).get("settings")

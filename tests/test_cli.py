@@ -291,6 +291,14 @@ def test_bench_shows_files_side_by_side(finished):
     assert all(row["latency_ms"] > 0 and row["runs"] == 5 for row in rows)
 
 
+def test_gates_of_a_run_that_has_them_are_shown_and_nothing_is_done_again(finished):
+    run = finished[0] / "run"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    result = hwkeras("gates", run)
+    assert result.exit_code == 0 and "histogram" in result.stdout, result.output
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
 def test_gates_prints_a_table_with_histograms(finished):
     result = hwkeras("gates", finished[0] / "run", "--force")
     assert result.exit_code == 0, result.output
