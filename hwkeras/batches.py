@@ -53,7 +53,7 @@ def augment_images(
     columns = np.where(flipped[:, None], width - 1 - columns, columns)
     first_rows = np.arange(count)[:, None] * height
     sources = (first_rows + rows)[:, :, None] * width + columns[:, None, :]
-    # One `take` of whole pixels; indexing three axes instead is 3.5 times slower.
+    # One `take` of whole pixels is much faster than indexing three axes.
     pixel = np.dtype((np.void, images.itemsize * channels))
     pixels = np.ascontiguousarray(images).reshape(-1).view(pixel)
     return pixels.take(sources).view(images.dtype).reshape(images.shape)
