@@ -109,7 +109,7 @@ def _extremes(content, samples, recipe) -> dict[str, Extremes]:
     calibrator = Calibrator(
         content,
         num_threads=2,
-        mode=CalibrationMode.CALIBRATION_PROFILER_BASED,  # ten times faster, the same ranges
+        mode=CalibrationMode.CALIBRATION_PROFILER_BASED,  # faster, and the same ranges
         qsv_update_func=collect,
     )
     calibrator.calibrate({SIGNATURE: samples}, manager)

@@ -84,7 +84,7 @@ def _recipe(content: bytes, variant: str, io: str) -> list[dict[str, Any]]:
     elif variant == "dynamic":
         manager.add_dynamic_config(".*", everything, 8)
     elif variant == "int4":
-        # Dynamic, not weight-only: the answers are as good and it is three times faster. XNNPACK
+        # Dynamic, not weight-only: the answers are as good and it is faster. XNNPACK
         # takes int4 in dense layers only; convolutions run in the runtime's own kernels.
         manager.add_dynamic_config(".*", everything, 4)
         names = "|".join(re.escape(name) for name in _at_8_bits(content))
