@@ -73,8 +73,10 @@ def run(
     gates(folder, dataset, resume=resume, **options)
     prune(folder, dataset, job.aim, resume=resume, **options)
     finetune_slim(folder, dataset, job.finetune, resume=resume, **options)
-    if not (resume and folder.has("export")):
-        export_run(folder, dataset, job.variants, io=job.io, limit_drop=job.limit_drop, **options)
+    export_run(
+        folder, dataset, job.variants,
+        io=job.io, limit_drop=job.limit_drop, resume=resume, **options,
+    )  # fmt: skip
     return write_report([root], force=force or resume)
 
 

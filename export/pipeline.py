@@ -18,11 +18,11 @@ import numpy as np
 
 from export.aims import Aim, plan_for
 from export.history import read_history, write_history
-from export.runfolder import DataConfig, RunError, RunFolder, plain, remove
+from export.runfolder import DataConfig, RunError, RunFolder, remove
 from hwkeras.batchnorm import recalibrate
 from hwkeras.dataset import Dataset
 from hwkeras.evaluation import accuracy, predict_logits
-from hwkeras.files import write_text
+from hwkeras.files import replacing, write_text
 from hwkeras.graph import require_blocks
 from hwkeras.models import PRESETS, highway_net
 from hwkeras.plan import GateStats, PruningPlan
@@ -45,11 +45,12 @@ def adopt(model: Path, root: Path, force: bool) -> RunFolder:
     run = RunFolder(root)
     run.claim("train", force)
     require_blocks(load_model(model))  # refuses anything that cannot be pruned
-    root.mkdir(parents=True, exist_ok=True)
-    copy = root / "dense.keras"
-    shutil.copyfile(model, copy)
-    run.note("train", {"settings": {"model": model.name}, "outcome": {}})
-    run.settle("train")
+    settings = {"model": model.name}
+    run.forget("train")
+    with replacing(run.path("dense.keras")) as copy:
+        shutil.copyfile(model, copy)
+    remove(run.path("history.csv"))  # of another model
+    run.finish("train", settings, {})
     return run
 
 
@@ -67,9 +68,9 @@ def train(
 ) -> dict[str, Any]:
     """Trains a preset's highway net with the gate penalty; writes dense.keras and history.csv."""
     settings = {"preset": preset, "data": data, **vars(config)}
-    if _done(run, "train", settings, resume, force):
-        return run.record()["steps"]["train"]["outcome"]
     checkpoint = _checkpoint(run, "checkpoint", resume, force)
+    if not run.is_due("train", settings, resume=resume, force=force):
+        return run.record()["steps"]["train"]["outcome"]
     keras.utils.set_random_seed(config.seed)
     model = highway_net(
         PRESETS[preset],
@@ -78,6 +79,11 @@ def train(
         dataset.channel_mean,
         dataset.channel_deviation,
     )
+
+    def record(rows):
+        run.forget("train")
+        write_history(run.path("history.csv"), {"dense": rows})
+
     started = time.perf_counter()
     rows = fit(
         model,
@@ -86,11 +92,11 @@ def train(
         checkpoint=checkpoint,
         resume=resume,
         on_batch=lambda done, total: progress("train", done, total),
-        on_epoch=lambda rows: write_history(run.path("history.csv"), {"dense": rows}),
+        on_epoch=record,
         tensorboard=run.path("tensorboard") if tensorboard else None,
     )
+    record(rows)
     save_model(model, run.path("dense.keras"))
-    write_history(run.path("history.csv"), {"dense": rows})
     outcome = {
         **_cost(model),
         "steps": [_step("trained", model, dataset, f"{len(rows)} epochs")],
@@ -114,13 +120,14 @@ def gates(
 
     With `resume`, what was collected before is returned as it is.
     """
-    if _done(run, "gates", {}, resume, force):
+    if not run.is_due("gates", {}, resume=resume, force=force):
         return run.stats()
     model = load_model(run.need("train"))
     images = some_images(dataset.train.images, _STATS_IMAGES)
     stats = collect_stats(
         model, images, progress=lambda done, total: progress("gates", done, total)
     )
+    run.forget("gates")
     write_text(run.path("gates.json"), stats.to_json())
     run.finish("gates", {}, {"images": stats.images})
     return stats
@@ -136,7 +143,7 @@ def prune(
     progress: Progress = quiet,
 ) -> PruningPlan:
     """Plans, cuts and recalibrates; writes plan.json and pruned.keras."""
-    if _done(run, "prune", vars(aim), resume, force):
+    if not run.is_due("prune", vars(aim), resume=resume, force=force):
         return run.plan()
     model, stats = load_model(run.need("train")), run.stats()
     plan = plan_for(aim, model, stats, dataset, lambda done, total: progress("search", done, total))
@@ -148,6 +155,7 @@ def prune(
         progress=lambda done, total: progress("batch norm", done, total),
     )
     steps.append(_step("recalibrated", slim, dataset, "batch norm statistics only"))
+    run.forget("prune")
     write_text(run.path("plan.json"), plan.to_json())
     save_model(slim, run.path("pruned.keras"))
     run.finish("prune", vars(aim), {**_cost(slim), "steps": steps})
@@ -164,7 +172,7 @@ def finetune_slim(
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Trains the pruned model on, with the dense model as its teacher; writes slim.keras."""
-    if _done(run, "finetune", vars(config), resume, force):
+    if not run.is_due("finetune", vars(config), resume=resume, force=force):
         return run.record()["steps"]["finetune"]["outcome"]
     run.need("prune")
     model, teacher = load_model(run.path("pruned.keras")), load_model(run.need("train"))
@@ -172,6 +180,7 @@ def finetune_slim(
     before = [row for row in read_history(run.path("history.csv")) if row["phase"] == "dense"]
 
     def record(rows):
+        run.forget("finetune")
         write_history(run.path("history.csv"), {"dense": before, "finetune": rows})
 
     started = time.perf_counter()
@@ -185,8 +194,8 @@ def finetune_slim(
         on_batch=lambda done, total: progress("fine-tune", done, total),
         on_epoch=record,
     )
-    save_model(model, run.path("slim.keras"))
     record(rows)
+    save_model(model, run.path("slim.keras"))
     outcome = {
         **_cost(model),
         "steps": [_step("fine-tuned", model, dataset, f"{len(rows)} epochs")],
@@ -205,21 +214,6 @@ def _checkpoint(run: RunFolder, name: str, resume: bool, force: bool) -> Path:
             raise RunError(f"{path} holds an unfinished training; --resume or --force")
         remove(path)
     return path
-
-
-def _done(run: RunFolder, step: str, settings: dict, resume: bool, force: bool) -> bool:
-    """Returns whether a resumed run did this step already; refuses other settings."""
-    if force or not (resume and run.has(step)):
-        run.claim(step, force)
-        return False
-    recorded = run.record()["steps"].get(step, {}).get("settings")
-    for name, value in plain(settings).items():
-        if recorded is not None and recorded.get(name) != value:
-            raise RunError(
-                f"{run.root}: step {step!r} was done with {name}={recorded.get(name)!r}, not"
-                f" {value!r}; use the same settings, or --force to do it again"
-            )
-    return True
 
 
 def _step(name: str, model: keras.Model, dataset: Dataset, note: str) -> dict[str, Any]:

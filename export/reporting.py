@@ -25,12 +25,8 @@ def build_report(run: RunFolder) -> Report:
     Raises:
         RunError: if nothing was exported yet.
     """
+    measurements = read_measurements(run)
     record = run.record()
-    rows = read_json(run.need("export"), "a run's measurements")
-    try:
-        measurements = tuple(Measurement(**row) for row in rows)
-    except (TypeError, ReportError) as error:
-        raise RunError(f"{run.path('measurements.json')}: broken measurements: {error}") from None
     done = record["steps"]
     exported = done.get("export", {}).get("outcome", {})
     return Report(
@@ -50,6 +46,15 @@ def build_report(run: RunFolder) -> Report:
         ),
         measurements=measurements,
     )
+
+
+def read_measurements(run: RunFolder) -> tuple[Measurement, ...]:
+    """Returns what the export step measured; raises RunError if that is missing or broken."""
+    path = run.need("export")
+    try:
+        return tuple(Measurement(**row) for row in read_json(path, "a run's measurements"))
+    except (TypeError, ReportError) as error:
+        raise RunError(f"{path}: broken measurements: {error}") from None
 
 
 def write_report(roots: Sequence[Path], out: Path | None = None, *, force: bool = False) -> Report:

@@ -91,28 +91,59 @@ class RunFolder:
 
     def finish(self, step: str, settings: Any, outcome: Any) -> None:
         """Records a step that is done, and removes what later steps made of an older one."""
-        self.note(step, {"settings": plain(settings), "outcome": outcome})
         self.settle(step)
+        self.note(step, {"settings": plain(settings), "outcome": outcome})
 
     def has(self, step: str) -> bool:
-        """Returns whether a step is done: its first output is there."""
-        return self.path(OUTPUTS[step][0]).exists()
+        """Returns whether a step is done: it is recorded, which comes last, and its output there.
+
+        Output without a record is what a killed command left.
+        """
+        return step in self.record()["steps"] and self.path(OUTPUTS[step][0]).exists()
+
+    def is_due(
+        self, step: str, settings: Any, *, resume: bool = False, force: bool = False
+    ) -> bool:
+        """Returns True if a step is to be done now, and False if a resumed run did it already.
+
+        Raises:
+            RunError: if there is output and neither `resume` nor `force`, or the step was done
+                with other settings.
+        """
+        self.claim(step, force or resume)
+        if resume and not force and self.has(step):
+            recorded = self.record()["steps"][step]["settings"]
+            for name, value in plain(settings).items():
+                if recorded.get(name) != value:
+                    raise RunError(
+                        f"{self.root}: step {step!r} was done with {name}={recorded.get(name)!r},"
+                        f" not {value!r}; use the same settings, or --force to do it again"
+                    )
+            return False
+        return True
+
+    def forget(self, step: str) -> None:
+        """Takes a step, and those after it, off the record: called before its output is replaced,
+        so that whatever happens then, the record tells of nothing that is not there."""
+        content = self.record()
+        done = [name for name in STEPS[STEPS.index(step) :] if name in content["steps"]]
+        for name in done:
+            del content["steps"][name]
+        if done:
+            write_text(self.path("run.json"), json.dumps(content, indent=1) + "\n")
 
     def claim(self, step: str, force: bool) -> None:
-        """Raises RunError if a step was done before and may not be done again."""
-        if self.has(step) and not force:
+        """Raises RunError if there is output of a step that may not be replaced."""
+        if self.path(OUTPUTS[step][0]).exists() and not force:
             raise RunError(
                 f"{self.path(OUTPUTS[step][0])} exists; --force replaces it and what was made of it"
             )
 
     def settle(self, step: str) -> None:
         """Removes what later steps made of an older output of this one."""
-        content = self.record()
         for later in STEPS[STEPS.index(step) + 1 :]:
-            content["steps"].pop(later, None)
             for name in OUTPUTS[later]:
                 remove(self.path(name))
-        write_text(self.path("run.json"), json.dumps(content, indent=1) + "\n")
 
     def need(self, step: str) -> Path:
         """Returns a step's first output, or raises RunError naming the command that makes it."""

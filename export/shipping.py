@@ -14,7 +14,7 @@ from export.bundle import Sidecar, describe, write_model
 from export.measurement import Measurement
 from export.pipeline import Progress, quiet, some_images
 from export.quantize import make_variant
-from export.reporting import provenance
+from export.reporting import provenance, read_measurements
 from export.runfolder import RunFolder, remove
 from export.tflite import ExportError, convert, with_labels
 from export.verify import keras_logits, verify
@@ -45,6 +45,7 @@ def export_run(
     *,
     io: str = "float32",
     limit_drop: float | None = None,
+    resume: bool = False,
     force: bool = False,
     progress: Progress = quiet,
 ) -> tuple[Measurement, ...]:
@@ -59,6 +60,7 @@ def export_run(
         variants: of `export.quantize.VARIANTS`.
         io: input and output type of int8.
         limit_drop: points that a variant may lose against its Keras model; None for no limit.
+        resume: return what was measured before, if it was with these settings.
         force: replace an export that exists.
         progress: called with ("export", images done, images in all).
 
@@ -66,8 +68,10 @@ def export_run(
         ExportError: if a model cannot be converted, or a variant fails its check.
     """
     check_backend()
-    run.claim("export", force)
+    settings = {"variants": list(variants), "io": io, "limit_drop": limit_drop}
     sources = {"dense": run.need("train")}
+    if not run.is_due("export", settings, resume=resume, force=force):
+        return read_measurements(run)
     slim = run.slimmest()
     if slim:
         sources["slim"] = slim
@@ -103,6 +107,7 @@ def export_run(
     try:
         for file in made:
             write_model(fresh / f"{file.sidecar.name}.tflite", file.content, file.sidecar)
+        run.forget("export")
         remove(run.path("measurements.json"))
         remove(run.path("tflite"))
         fresh.rename(run.path("tflite"))
@@ -110,7 +115,6 @@ def export_run(
         remove(fresh)
     content = [dataclasses.asdict(row) for row in rows]
     write_text(run.path("measurements.json"), json.dumps(content, indent=1) + "\n")
-    settings = {"variants": list(variants), "io": io, "limit_drop": limit_drop}
     run.finish("export", settings, provenance(dataset))
     return rows
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
+from export.runfolder import remove
 from hwkeras.files import replacing
 
 ROOT = Path(__file__).parent.parent
@@ -264,6 +266,35 @@ def test_resuming_a_finished_run_does_nothing_again(finished):
     dense = (folder / "run" / "dense.keras").stat().st_mtime_ns
     assert hwkeras(*arguments, "--resume").exit_code == 0
     assert (folder / "run" / "dense.keras").stat().st_mtime_ns == dense
+
+
+@pytest.mark.parametrize(
+    "step, missing", [("train", None), ("prune", "pruned.keras"), ("export", "tflite")]
+)
+def test_a_step_that_was_killed_before_its_record_is_done_again(finished, tmp_path, step, missing):
+    """Output without a record, or half of it: what a kill -9 between two files leaves."""
+    _, arguments, _ = finished
+    run = tmp_path / "run"
+    shutil.copytree(finished[0] / "run", run)
+    record = json.loads((run / "run.json").read_text())
+    for name in list(record["steps"])[list(record["steps"]).index(step) :]:
+        del record["steps"][name]
+    (run / "run.json").write_text(json.dumps(record))
+    if missing:
+        remove(run / missing)
+    again = [run if argument == finished[0] / "run" else argument for argument in arguments]
+    result = hwkeras(*again, "--resume")
+    assert result.exit_code == 0, result.output
+    steps = json.loads((run / "run.json").read_text())["steps"]
+    assert list(steps) == ["train", "gates", "prune", "finetune", "export"]
+    assert (run / "pruned.keras").exists() and (run / "tflite" / "slim-int8.tflite").exists()
+
+
+def test_a_plan_that_is_refused_leaves_the_record(finished, tmp_path):
+    run = finished[0] / "run"
+    before = (run / "run.json").read_bytes()
+    fails(hwkeras("prune", run, "--plan", tmp_path / "none.json", "--force"), "cannot be read")
+    assert (run / "run.json").read_bytes() == before
 
 
 def test_resuming_with_other_settings_is_refused(finished):
