@@ -11,6 +11,7 @@ import keras
 
 from export import timing
 from export.bundle import Sidecar, describe, write_model
+from export.lowering import Target, target_of
 from export.measurement import Measurement
 from export.pipeline import Progress, quiet, some_images
 from export.quantize import make_variant
@@ -143,13 +144,16 @@ def _export_model(
     cost = model_cost(model)
     test = dataset.test
     logits = keras_logits(model, test.images)
-    as_float32 = convert(model)
+    graphs: dict[Target, bytes] = {}
     calibration = some_images(dataset.train.images, CALIBRATION_IMAGES)
     files = []
     for variant in variants:
         key = f"{name}-{variant}"
+        target = target_of(variant)
+        if target not in graphs:
+            graphs[target] = convert(model, variant)
         content = make_variant(
-            as_float32, variant, calibration, io if variant == "int8" else "float32"
+            graphs[target], variant, calibration, io if variant == "int8" else "float32"
         )
         content = with_labels(content, dataset.classes)
         check = verify(

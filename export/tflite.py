@@ -28,8 +28,9 @@ class ExportError(RuntimeError):
     """A model that cannot be exported as asked; one line that says why and what to do."""
 
 
-def convert(model: keras.Model) -> bytes:
-    """Returns a float32 .tflite: batch 1, LiteRT builtins only, one signature.
+def convert(model: keras.Model, variant: str = "float32") -> bytes:
+    """Returns the float32 .tflite that a variant is made from: batch 1, LiteRT builtins only, one
+    signature.
 
     The signature "serving_default" takes the Keras inputs by their names, float32, and gives
     "logits"; a model with several outputs gives them under their Keras names.
@@ -37,6 +38,7 @@ def convert(model: keras.Model) -> bytes:
     Args:
         model: functional or built sequential, on the TensorFlow backend; untouched. A model with
             a mixed-precision policy is exported in float32.
+        variant: one of `export.quantize.VARIANTS`; the same answers, in another form of the graph.
 
     Raises:
         ExportError: if the backend is not TensorFlow, a weight is not finite, an input has no
@@ -44,6 +46,7 @@ def convert(model: keras.Model) -> bytes:
     """
     import keras
 
+    from export.lowering import lower, target_of
     from hwkeras.graph import GraphError, as_functional
 
     if keras.backend.backend() != "tensorflow":
@@ -62,7 +65,7 @@ def convert(model: keras.Model) -> bytes:
 
     tf.get_logger()  # made here, or it would stay as silent as the block
     with silenced():
-        return _convert(in_float32(model))
+        return _convert(lower(in_float32(model), target_of(variant)))
 
 
 def in_float32(model: keras.Model) -> keras.Model:

@@ -26,7 +26,7 @@ from hwkeras.cost import BlockShape
 from hwkeras.order import contiguous_runs
 
 # XNNPACK takes a concatenation of two to five tensors; more are nested.
-_CONCAT_ARITY = 4
+CONCAT_ARITY = 4
 
 
 class HighwayBlock(keras.layers.Layer):
@@ -58,7 +58,7 @@ class HighwayBlock(keras.layers.Layer):
         self.gate_bias = gate_bias
         self.momentum = momentum
         self.epsilon = epsilon
-        self._runs = contiguous_runs(self.active)
+        self.runs = contiguous_runs(self.active)
 
     def make_transform(self, channels: int) -> keras.layers.Layer:
         raise NotImplementedError
@@ -112,9 +112,9 @@ class HighwayBlock(keras.layers.Layer):
             return (carry, {}) if return_gates else carry
         h = self.transform(ops.relu(self.norm(inputs, training=training)))  # (..., k)
         t = ops.sigmoid(self.gate(h))  # (..., k)
-        carried = _take(carry, self._runs)  # (..., k)
+        carried = take_channels(carry, self.runs)  # (..., k)
         update = t * (h - carried)
-        outputs = _put(carry, carried + update, self._runs)
+        outputs = put_channels(carry, carried + update, self.runs)
         if not return_gates:
             return outputs
         axes = tuple(range(1, len(t.shape) - 1))
@@ -273,13 +273,15 @@ def _pair(value: int | Sequence[int]) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _take(x, runs: tuple[tuple[int, int], ...]):
-    """Returns the channels of x that lie in the runs, by slices and concatenation."""
+def take_channels(x, runs: Sequence[tuple[int, int]]):
+    """Returns the channels of x `(..., channels)` that lie in the runs, `(..., k)`, by slices and
+    concatenation."""
     return _concatenate([_slice(x, start, stop) for start, stop in runs])
 
 
-def _put(x, values, runs: tuple[tuple[int, int], ...]):
-    """Returns x with the channels that lie in the runs replaced by values, in their order."""
+def put_channels(x, values, runs: Sequence[tuple[int, int]]):
+    """Returns x `(..., channels)` with the channels that lie in the runs replaced by values
+    `(..., k)`, in their order."""
     parts, done, used = [], 0, 0
     for start, stop in runs:
         if start > done:
@@ -297,6 +299,6 @@ def _slice(x, start: int, stop: int):
 
 def _concatenate(parts):
     while len(parts) > 1:
-        groups = [parts[i : i + _CONCAT_ARITY] for i in range(0, len(parts), _CONCAT_ARITY)]
+        groups = [parts[i : i + CONCAT_ARITY] for i in range(0, len(parts), CONCAT_ARITY)]
         parts = [ops.concatenate(g, axis=-1) if len(g) > 1 else g[0] for g in groups]
     return parts[0]

@@ -1,0 +1,160 @@
+"""A Keras model as the graph that a phone runs: the same answers, fewer and cheaper operators.
+
+What is known after training is worked out here. The scale of a norm g * x + b before a ReLU goes
+into the kernel that reads it, because relu(g * x + b) = g * relu(x + b / g) for g > 0; each block
+takes and puts its active channels in its fastest form; and the pixels are normalised in long rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from export.forms import CONVOLUTION, PRICES, SLICES, Form, Geometry, choose_forms
+from hwkeras.graph import highway_blocks, rewire
+from hwkeras.layers import HighwayBlock, HighwayConv2D, put_channels, take_channels
+
+_PLAIN = Form(SLICES, SLICES)
+_FEW = 16  # channels: below, an operator that broadcasts over positions wastes its vectors
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a graph is lowered for.
+
+    Attributes:
+        kind: the type it computes in, one of `export.forms.PRICES`; decides the blocks' forms.
+        fold: whether kernels take the scales of the norms before them. With 4 bits a weight, one
+            scale for a whole filter leaves too little for channels that a norm scales down.
+    """
+
+    kind: str = "float32"
+    fold: bool = True
+
+
+def target_of(variant: str) -> Target:
+    """Returns what the graph that a variant is made from is lowered for."""
+    return Target("int8" if variant == "int8" else "float32", fold=variant != "int4")
+
+
+def lower(model: keras.Model, target: Target = Target()) -> keras.Model:
+    """Returns a functional model of stock layers and operations, for inference only.
+
+    It computes what `model` computes in inference, to float noise. What becomes of a block is a
+    model nested in it that has the block's name.
+
+    Args:
+        model: functional or built sequential, in float32; untouched.
+        target: what for.
+    """
+    forms = _forms(model, target.kind)
+
+    def replace(layer):
+        if isinstance(layer, HighwayBlock):
+            if not layer.active and layer.projection is None:
+                return keras.layers.Identity(name=layer.name)
+            return _lowered_block(layer, forms[layer.name], target.fold)
+        if isinstance(layer, keras.layers.Rescaling) and _is_thin(layer.input.shape):
+            return _lowered_rescaling(layer)
+        return layer
+
+    return rewire(model, replace)
+
+
+def _forms(model: keras.Model, kind: str) -> dict[str, Form]:
+    blocks = highway_blocks(model)
+    geometries = {
+        name: _geometry(block)
+        for name, block in blocks.items()
+        if isinstance(block, HighwayConv2D) and block.active and None not in block.output.shape[1:]
+    }
+    chosen = choose_forms(list(geometries.values()), PRICES[kind], model.count_params())
+    return dict.fromkeys(blocks, _PLAIN) | dict(zip(geometries, chosen, strict=True))
+
+
+def _geometry(block: HighwayConv2D) -> Geometry:
+    shape = block.block_shape()
+    return Geometry(
+        shape.positions, math.prod(shape.kernel), shape.in_channels, shape.channels, block.runs
+    )
+
+
+def _lowered_block(block: HighwayBlock, form: Form, fold: bool) -> keras.Model:
+    """Returns a model with the block's name that computes what it computes in inference."""
+    shape = block.input.shape
+    inputs = keras.Input((*[None] * (len(shape) - 2), shape[-1]), name="inputs")
+    carry = inputs
+    if block.projection is not None:
+        carry = _copy(block.projection, block.projection.get_weights())(inputs)
+    outputs = _transformed(block, form, fold, inputs, carry) if block.active else carry
+    return keras.Model(inputs, outputs, name=block.name)
+
+
+def _transformed(block: HighwayBlock, form: Form, fold: bool, x: Any, carry: Any) -> Any:
+    """Returns the block's output for its input `(batch, ..., in_channels)` and its carry."""
+    kernel, bias = block.transform.get_weights()
+    scale, offset = _affine(block.norm)
+    shift = offset / np.where(scale > 0, scale, np.nan)
+    if fold and np.all(np.isfinite(shift)):
+        x, kernel = x + shift, kernel * scale[:, None]
+    else:
+        x = x * scale + offset
+    h = _copy(block.transform, [kernel, bias])(ops.relu(x))
+    t = ops.sigmoid(_copy(block.gate, block.gate.get_weights())(h))
+    selection = np.eye(block.channels, dtype=np.float32)[:, list(block.active)]  # (channels, k)
+    if form.take == CONVOLUTION:
+        carried = _one_by_one(selection, "take")(carry)
+    else:
+        carried = take_channels(carry, block.runs)
+    update = t * (h - carried)
+    if form.put == CONVOLUTION:
+        return carry + _one_by_one(selection.T, "put")(update)
+    return put_channels(carry, carried + update, block.runs)
+
+
+def _affine(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the scale and offset `(channels,)` of a batch norm in inference."""
+    gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in norm.get_weights())
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
+
+
+def _copy(layer: keras.layers.Layer, weights: list) -> keras.layers.Layer:
+    """Returns a layer of the same kind and name with weights of its own."""
+    copy = type(layer).from_config(layer.get_config())
+    copy.build((*[None] * (weights[0].ndim - 1), weights[0].shape[-2]))
+    copy.set_weights(weights)
+    return copy
+
+
+def _one_by_one(matrix: np.ndarray, name: str) -> keras.layers.Layer:
+    """Returns a 1x1 convolution by a matrix `(in, out)`."""
+    layer = keras.layers.Conv2D(
+        matrix.shape[1], 1, use_bias=False, data_format="channels_last", name=name
+    )
+    layer.build((None, None, None, matrix.shape[0]))
+    layer.set_weights([matrix[None, None]])
+    return layer
+
+
+def _is_thin(shape: tuple[int | None, ...]) -> bool:
+    return len(shape) == 4 and None not in shape[1:] and (shape[-1] or 0) < _FEW
+
+
+def _lowered_rescaling(layer: keras.layers.Rescaling) -> keras.Model:
+    """Returns a model that rescales images row by row."""
+    _, height, width, channels = layer.input.shape
+
+    def row(value):
+        return np.tile(np.broadcast_to(np.asarray(value, np.float32), channels), width)
+
+    inputs = keras.Input((height, width, channels), name="inputs")
+    rows = ops.reshape(inputs, (-1, height, width * channels))
+    rows = rows * row(layer.scale) + row(layer.offset)
+    outputs = ops.reshape(rows, (-1, height, width, channels))
+    return keras.Model(inputs, outputs, name=layer.name)
