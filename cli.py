@@ -11,7 +11,9 @@ import click
 
 PRESETS = ("poster", "small", "tiny")
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
-AIMS = ("threshold", "keep", "size", "parameters", "macs", "max_drop", "plan")
+AIMS = (
+    "threshold", "keep", "size", "parameters", "macs", "latency_ratio", "max_drop", "plan",
+)  # fmt: skip
 UNITS = {"": 1, "b": 1, "k": 1e3, "m": 1e6, "g": 1e9, "kb": 1e3, "mb": 1e6, "gb": 1e9,
          "kib": 2**10, "mib": 2**20, "gib": 2**30}  # fmt: skip
 
@@ -103,11 +105,17 @@ aim_options = options(
     click.option("--size", type=Quantity(), help="Size of the float32 weights: 5.2MB, 15%."),
     click.option("--parameters", type=Quantity(), help="Number of parameters: 1.36M, 15%."),
     click.option("--macs", type=Quantity(), help="Multiply-accumulates an image: 50M, 20%."),
+    click.option("--latency-ratio", type=click.FloatRange(0, 1),
+                 help="Share of the dense time, by --latency-table."),
     click.option("--max-drop", type=click.FloatRange(0, 100),
                  help="Points of validation accuracy that the cut may cost at once."),
     click.option("--plan", type=click.Path(), help="A plan.json, made or edited by hand."),
     click.option("--by", type=click.Choice(["update", "gate"]), default="update",
                  show_default=True, help="Rank by mean |t(h - c)|, or by mean gate."),
+    click.option("--per", type=click.Choice(["channel", "parameters", "macs", "latency"]),
+                 help="Divide by what a channel costs. Default: what --macs or --latency-ratio"
+                 " counts, else nothing."),
+    click.option("--latency-table", type=click.Path(), help="Made by `hwkeras latency`."),
     click.option("--multiple", type=click.IntRange(1), default=1, show_default=True,
                  help="Round kept counts up to a multiple."),
     click.option("--minimum", type=click.IntRange(0), default=0, show_default=True,
@@ -416,8 +424,8 @@ def _aim(settings: dict):
     if isinstance(value, tuple):
         value, relative = value
     return Aim(
-        kind, value, relative, settings["by"], settings["multiple"], settings["minimum"],
-        tuple(settings["protect"]),
+        kind, value, relative, settings["by"], settings["per"], settings["latency_table"],
+        settings["multiple"], settings["minimum"], tuple(settings["protect"]),
     )  # fmt: skip
 
 

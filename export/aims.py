@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from hwkeras.dataset import Dataset
+from hwkeras.latency import LatencyError, LatencyTable
 from hwkeras.plan import GateStats, PlanError, PruningPlan
 from hwkeras.planning import make_plan
 from hwkeras.search import search_plan
@@ -22,10 +23,13 @@ class Aim:
     """One aim and how channels are ranked for it.
 
     Attributes:
-        kind: "threshold", "keep", "size" (bytes), "parameters", "macs", "max_drop" or "plan".
+        kind: "threshold", "keep", "size" (bytes), "parameters", "macs", "latency_ratio",
+            "max_drop" or "plan".
         value: a number, or the path of a plan.
         relative: whether a size, parameters or MACs are a share of the dense model's.
         by: the ranking, "update" or "gate".
+        per: what scores are divided by, as `make_plan` takes it; None for what goes with the aim.
+        latency_table: path of what `hwkeras latency` measured; None if latency does not count.
         multiple: kept counts are rounded up to a multiple of it.
         minimum: channels that every block keeps.
         protect: blocks that stay whole.
@@ -35,6 +39,8 @@ class Aim:
     value: float | str
     relative: bool = False
     by: str = "update"
+    per: str | None = None
+    latency_table: str | None = None
     multiple: int = 1
     minimum: int = 0
     protect: tuple[str, ...] = ()
@@ -51,11 +57,14 @@ def plan_for(
 
     Raises:
         PlanError: if the aim cannot be reached, or a plan's file is broken.
+        LatencyError: if the latency table is broken or lacks a block.
     """
     if aim.kind == "plan":
         return read_plan(str(aim.value))
     options = {
         "by": aim.by,
+        "per": aim.per,
+        "latency": aim.latency_table and read_latency(aim.latency_table),
         "multiple": aim.multiple,
         "minimum": aim.minimum,
         "protect": aim.protect,
@@ -79,3 +88,13 @@ def read_plan(path: str | Path) -> PruningPlan:
         raise PlanError(f"{path}: cannot be read as a pruning plan: {error}") from None
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from None
+
+
+def read_latency(path: str | Path) -> LatencyTable:
+    """Returns the latency table in a file; raises LatencyError naming the file."""
+    try:
+        return LatencyTable.from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LatencyError(f"{path}: cannot be read as a latency table: {error}") from None
+    except LatencyError as error:
+        raise LatencyError(f"{path}: {error}") from None

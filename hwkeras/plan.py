@@ -14,6 +14,7 @@ from hwkeras.cost import BlockShape, Cost
 STATS_FORMAT = "hwkeras-gates-1"
 PLAN_FORMAT = "hwkeras-plan-1"
 RANKINGS = ("update", "gate")
+MEASURES = ("channel", "parameters", "macs", "latency")
 
 
 class PlanError(ValueError):
@@ -170,7 +171,8 @@ class PruningPlan:
         model: digest of the model that the plan was made for.
         aim: what was asked for, in words.
         by: the ranking used, "update" or "gate"; "hand" for kept channels given by hand.
-        cutoff: score under which channels go; None for a plan by hand.
+        per: what the scores were divided by, of `MEASURES`.
+        cutoff: score, so divided, under which channels go; None for a plan by hand.
         blocks: in graph order.
         orders: of the streams whose channels move; they change the graph's form, not its answers.
     """
@@ -178,6 +180,7 @@ class PruningPlan:
     model: str
     aim: str
     by: str
+    per: str
     cutoff: float | None
     blocks: tuple[BlockPlan, ...]
     orders: tuple[StreamOrder, ...] = ()
@@ -208,8 +211,10 @@ class PruningPlan:
                 for entry in content.get("orders", ())
             )
             plan = cls(
-                content["model"], content["aim"], content["by"], content["cutoff"], blocks, orders
-            )
+                content["model"], content["aim"], content["by"],
+                str(content.get("per", "channel")),  # the only one there once was
+                content["cutoff"], blocks, orders,
+            )  # fmt: skip
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PlanError(f"broken pruning plan: {error!r}") from None
         _check_names("plan names", blocks)

@@ -7,17 +7,26 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from hwkeras.cost import BYTES_PER_PARAMETER, Cost
+from hwkeras.cost import BYTES_PER_PARAMETER
+from hwkeras.latency import LatencyTable
 from hwkeras.order import order_channels
 from hwkeras.plan import (
+    MEASURES,
     RANKINGS,
     BlockPlan,
+    BlockStats,
     GateStats,
     PlanError,
     PruningPlan,
     StreamOrder,
     check_kept,
 )
+
+# What an aim counts, of `MEASURES`.
+_COUNTED = {
+    "size_bytes": "parameters", "parameters": "parameters", "macs": "macs",
+    "latency_ratio": "latency",
+}  # fmt: skip
 
 
 def make_plan(
@@ -28,8 +37,11 @@ def make_plan(
     size_bytes: float | None = None,
     parameters: float | None = None,
     macs: float | None = None,
+    latency_ratio: float | None = None,
     kept: Mapping[str, Sequence[int]] | None = None,
     by: str = "update",
+    per: str | None = None,
+    latency: LatencyTable | None = None,
     multiple: int = 1,
     minimum: int = 0,
     protect: Collection[str] = (),
@@ -43,9 +55,14 @@ def make_plan(
         size_bytes: aim: at most so many bytes of float32 parameters.
         parameters: aim: at most so many parameters.
         macs: aim: at most so many multiply-accumulates for one input.
+        latency_ratio: aim: at most this share of the dense model's time, by `latency`.
         kept: aim: the channels that stay, by block; blocks not named stay whole.
         by: "update" ranks by the mean change |t * (h - c)|, "gate" by the mean gate, as the
             poster does.
+        per: what a channel's score is divided by before channels are compared: the "parameters",
+            "macs" or "latency" that it costs, or "channel" for nothing. By default what the aim
+            counts: what else to spend it on.
+        latency: what blocks cost on a device; needed to count latency.
         multiple: kept counts are rounded up to a multiple of it.
         minimum: channels that every block keeps at least.
         protect: names of blocks that stay whole.
@@ -53,10 +70,11 @@ def make_plan(
     Raises:
         PlanError: if there is not exactly one aim, an aim cannot be reached, or a block or
             channel named does not exist.
+        LatencyError: if the table lacks a block.
     """
     aims = {
         "threshold": threshold, "keep": keep, "size_bytes": size_bytes,
-        "parameters": parameters, "macs": macs, "kept": kept,
+        "parameters": parameters, "macs": macs, "latency_ratio": latency_ratio, "kept": kept,
     }  # fmt: skip
     given = {name: value for name, value in aims.items() if value is not None}
     if len(given) != 1:
@@ -70,40 +88,90 @@ def make_plan(
         if name not in names:
             raise PlanError(f"no block is named {name!r}; there are {', '.join(sorted(names))}")
     if kept is not None:
-        return _plan(stats, "channels given by hand", "hand", None, kept)
+        return _plan(stats, "channels given by hand", "hand", "channel", None, kept)
 
     (aim, value), *_ = given.items()
     if not math.isfinite(value) or value < 0 or (aim == "keep" and value > 1):
         raise PlanError(f"{aim}: expected {'0 to 1' if aim == 'keep' else '>= 0'}; found {value}")
-    ranking = _Ranking(stats, by, multiple, minimum, protect)
+    per = per or _COUNTED.get(aim, "channel")
+    if per not in MEASURES:
+        raise PlanError(f"expected per one of {', '.join(MEASURES)}; received {per!r}")
+    if latency is None and "latency" in (per, aim.removesuffix("_ratio")):
+        raise PlanError("counting latency needs a latency table: hwkeras latency makes one")
+    if aim == "threshold" and per != "channel":
+        raise PlanError(f"a threshold counts {by} per channel, not per {per}")
+    ranking = _Ranking(stats, by, _measure(per, latency), multiple, minimum, protect)
+    unit, count = _counter(aim, stats, latency)
+
+    def fits(counts):
+        return count(counts) <= value
+
     if aim == "threshold":
         cut = int(np.searchsorted(ranking.scores, value))
         words = f"channels with a mean {by} of at least {value:g}"
     elif aim == "keep":
-        cut = len(ranking.scores) - math.ceil(value * len(ranking.scores) - 1e-9)
+        total = sum(len(block.active) for block in stats.blocks)
+        cut = ranking.holding(total - math.ceil(value * total - 1e-9))
         words = f"{value:.2%} of the channels"
     else:
-        attribute, per = ("macs", 1) if aim == "macs" else ("parameters", 1)
-        if aim == "size_bytes":
-            per = BYTES_PER_PARAMETER
-        unit = "bytes" if aim == "size_bytes" else aim
-        words = f"at most {value:,.0f} {unit}"
-        cut = ranking.smallest_cut(lambda cost: getattr(cost, attribute) * per <= value)
+        number = "{:.2%} of the {}" if unit == "latency" else "{:,.0f} {}"
+        words = "at most " + number.format(value, unit)
+        cut = ranking.smallest_cut(fits)
         if cut is None:
-            least = getattr(ranking.cost(len(ranking.scores)), attribute) * per
+            least = number.format(count(ranking.counts(len(ranking.scores))), unit)
             raise PlanError(
-                f"{words}: cannot be reached, the least is {least:,} {unit} with"
+                f"{words}: cannot be reached, the least is {least} with"
                 f" minimum={minimum}, multiple={multiple}, protected blocks: {len(set(protect))}"
             )
-    return _plan(stats, words, by, ranking.cutoff(cut), ranking.kept(cut))
+    counts = ranking.counts(cut)
+    if aim in _COUNTED and per != "channel":
+        counts = ranking.filled(counts, fits)
+    return _plan(stats, words, by, per, ranking.cutoff(cut), ranking.best(counts))
+
+
+def _measure(per: str, latency: LatencyTable | None) -> Callable[[BlockStats], np.ndarray]:
+    """Returns what a block costs with 0, 1, ... of its channels `(k + 1,)`, in a measure."""
+
+    def measure(block: BlockStats) -> np.ndarray:
+        counts = np.arange(len(block.active) + 1)
+        if per == "channel":
+            return counts.astype(float)
+        if per == "latency" and latency is not None:
+            return np.asarray(latency.milliseconds(block.shape, counts))
+        return np.array([getattr(block.shape.cost(count), per) for count in counts.tolist()], float)
+
+    return measure
+
+
+def _counter(
+    aim: str, stats: GateStats, latency: LatencyTable | None
+) -> tuple[str, Callable[[Mapping[str, int]], float]]:
+    """Returns the unit of an aim, and what counts it in a plan's kept counts."""
+    if aim == "latency_ratio" and latency is not None:
+        shapes = {block.name: block.shape for block in stats.blocks}
+        whole = latency.total_ms(shapes, {b.name: len(b.active) for b in stats.blocks})
+        return "latency", lambda kept: latency.total_ms(shapes, kept) / whole
+    if aim == "size_bytes":
+        return "bytes", lambda kept: stats.cost(kept).parameters * BYTES_PER_PARAMETER
+    return aim, lambda kept: getattr(stats.cost(kept), aim)
 
 
 class _Ranking:
-    """All channels of a model in ascending order of their score."""
+    """All channels of a model in steps, from the one least worth its cost.
 
-    def __init__(self, stats, by, multiple, minimum, protect):
+    A step is what a block may drop next: its lowest channel where all cost alike, or so many of
+    its lowest channels that the cost really falls. (A convolution of 17 channels may take as long
+    as one of 32: then the 16 go together or not at all.) The steps of a block are the edges of the
+    upper convex hull of what it keeps against what that costs, so their scores, value lost by
+    cost saved, rise with every step.
+    """
+
+    def __init__(self, stats, by, measure, multiple, minimum, protect):
         self.stats, self.by, self.multiple, self.minimum = stats, by, multiple, minimum
         self.protect = frozenset(protect)
+        self.sorted: dict[str, np.ndarray] = {}  # scores, the best first
+        self.costs: dict[str, np.ndarray] = {}  # with 0, 1, ... channels
+        self.steps: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for block in stats.blocks:
             bad = np.flatnonzero(~np.isfinite(block.scores(by)))
             if len(bad):
@@ -111,54 +179,119 @@ class _Ranking:
                     f"block {block.name!r}: the mean {by} of channel {block.active[bad[0]]} is"
                     " not a number; the model's weights may be NaN"
                 )
-        self.scores = np.sort(np.concatenate([[], *(b.scores(by) for b in stats.blocks)]))
+            self.sorted[block.name] = np.sort(block.scores(by))[::-1]
+            self.costs[block.name] = np.maximum.accumulate(measure(block))  # a time has noise
+            self.steps[block.name] = _steps(self.sorted[block.name], self.costs[block.name])
+        self.scores = np.sort(np.concatenate([[], *(scores for scores, _ in self.steps.values())]))
+
+    def holding(self, channels: int) -> int:
+        """Returns how many of the lowest steps hold at most so many channels together."""
+        scores = np.concatenate([[], *(scores for scores, _ in self.steps.values())])
+        sizes = np.concatenate([[], *(sizes for _, sizes in self.steps.values())])
+        held = np.cumsum(sizes[np.argsort(scores, kind="stable")])
+        return int(np.searchsorted(held, channels, side="right"))
 
     def cutoff(self, cut: int) -> float:
-        """Returns the score that the lowest `cut` channels stay under."""
+        """Returns the score that the lowest `cut` steps stay under."""
         if not len(self.scores):
             return 0.0
         if cut == len(self.scores):
             return float(np.nextafter(self.scores[-1], np.inf))
         return float(self.scores[cut])
 
-    def kept(self, cut: int) -> dict[str, tuple[int, ...]]:
-        """Returns the channels that stay, by block, when the lowest `cut` go."""
+    def counts(self, cut: int) -> dict[str, int]:
+        """Returns how many channels stay, by block, when the lowest `cut` steps go."""
         cutoff, result = self.cutoff(cut), {}
         for block in self.stats.blocks:
-            scores = block.scores(self.by)
-            count = max(int(np.sum(scores >= cutoff)), self.minimum)
+            scores, sizes = self.steps[block.name]
+            count = max(int(np.sum(sizes[scores >= cutoff])), self.minimum)
             count = math.ceil(count / self.multiple) * self.multiple
-            if block.name in self.protect:
-                count = len(scores)
-            best = np.argsort(-scores, kind="stable")[:count]
+            whole = len(block.active)
+            result[block.name] = whole if block.name in self.protect else min(count, whole)
+        return result
+
+    def best(self, counts: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """Returns the best so many channels of each block."""
+        result = {}
+        for block in self.stats.blocks:
+            best = np.argsort(-block.scores(self.by), kind="stable")[: counts[block.name]]
             result[block.name] = tuple(sorted(block.active[i] for i in best))
         return result
 
-    def cost(self, cut: int) -> Cost:
-        return self.stats.cost({name: len(kept) for name, kept in self.kept(cut).items()})
+    def filled(
+        self, counts: dict[str, int], fits: Callable[[Mapping[str, int]], bool]
+    ) -> dict[str, int]:
+        """Returns the counts, raised channel by channel to what still fits, best first.
 
-    def smallest_cut(self, reached: Callable[[Cost], bool]) -> int | None:
-        """Returns the least number of channels to cut so that the cost is as wanted, or None."""
+        A step of several channels overshoots an aim; part of it may have room.
+        """
+        counts = dict(counts)
+        while True:
+            gains = {}
+            for block in self.stats.blocks:
+                scores, costs = self.sorted[block.name], self.costs[block.name]
+                now = counts[block.name]
+                more = min(now + self.multiple, len(scores))
+                if more > now and fits(counts | {block.name: more}):
+                    paid = costs[more] - costs[now]
+                    gains[block.name] = scores[now:more].sum() / paid if paid > 0 else math.inf
+            if not gains:
+                return counts
+            name = max(gains, key=lambda name: gains[name])
+            counts[name] = min(counts[name] + self.multiple, len(self.sorted[name]))
+
+    def smallest_cut(self, reached: Callable[[Mapping[str, int]], bool]) -> int | None:
+        """Returns the least number of steps to cut so that the counts are as wanted, or None."""
         low, high = 0, len(self.scores)
-        if not reached(self.cost(high)):
+        if not reached(self.counts(high)):
             return None
         while low < high:
             middle = (low + high) // 2
-            if reached(self.cost(middle)):
+            if reached(self.counts(middle)):
                 high = middle
             else:
                 low = middle + 1
         return low
 
 
-def _plan(stats, aim, by, cutoff, kept) -> PruningPlan:
+def _steps(best: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the steps of a block: their scores and how many channels each holds.
+
+    Args:
+        best: scores of its channels `(k,)`, the best first.
+        costs: of the block with 0, 1, ..., k channels `(k + 1,)`, never falling.
+    """
+    if np.array_equal(costs, np.arange(len(costs))):
+        return best, np.ones(len(best), int)  # nothing to work out, and nothing rounded
+    values = np.concatenate([[0.0], np.cumsum(best)])
+    hull = [0]
+    for point in range(1, len(values)):
+        while len(hull) > 1 and _slope(values, costs, hull[-2], hull[-1]) <= _slope(
+            values, costs, hull[-1], point
+        ):
+            hull.pop()
+        if len(hull) == 1 and costs[point] == costs[0]:
+            hull = [0, point]  # channels that cost nothing
+            continue
+        hull.append(point)
+    steps = zip(hull, hull[1:], strict=False)
+    slopes = [_slope(values, costs, start, stop) for start, stop in steps]
+    return np.array(slopes), np.diff(hull)
+
+
+def _slope(values: np.ndarray, costs: np.ndarray, start: int, stop: int) -> float:
+    saved = costs[stop] - costs[start]
+    return float((values[stop] - values[start]) / saved) if saved else math.inf
+
+
+def _plan(stats, aim, by, per, cutoff, kept) -> PruningPlan:
     blocks = []
     for block in stats.blocks:
         channels = tuple(kept.get(block.name, block.active))
         check_kept(block.name, channels, frozenset(block.active))
         channels = tuple(map(int, channels))  # JSON takes no NumPy integers
         blocks.append(BlockPlan(block.name, block.shape.channels, len(block.active), channels))
-    return PruningPlan(stats.model, aim, by, cutoff, tuple(blocks), _orders(stats, blocks))
+    return PruningPlan(stats.model, aim, by, per, cutoff, tuple(blocks), _orders(stats, blocks))
 
 
 def _orders(stats: GateStats, blocks: Sequence[BlockPlan]) -> tuple[StreamOrder, ...]:

@@ -51,6 +51,7 @@ def search_plan(
         return accuracy(predict_logits(net, held_out.images), held_out.labels)
 
     wanted = measured(model) - max_drop / 100
+    options["per"] = options.get("per") or "parameters"
     best = make_plan(stats, keep=1.0, **options)
     low, high = 0.0, 1.0  # shares of the dense parameters; `high` is known to be good
     for step in range(_STEPS):

@@ -162,7 +162,9 @@ def test_missing_and_foreign_fields_are_refused(text):
 def test_a_file_is_described_by_its_bytes(classifier):
     images = np.random.default_rng(0).integers(0, 256, (16, 4, 4, 1))
     content = with_labels(make_variant(classifier, "int8", images, io="uint8"), ["a", "b"])
-    plan = PruningPlan("digest", "by hand", "hand", None, (BlockPlan("block", 8, 8, (1, 2)),))
+    plan = PruningPlan(
+        "digest", "by hand", "hand", "channel", None, (BlockPlan("block", 8, 8, (1, 2)),)
+    )
     checked = Verification(16, 0.5, 0.625, 0.75, 0.01, 1, {"CONV_2D": 1}, {})
     found = describe(
         "net", "int8", content, ["a", "b"],

@@ -83,6 +83,7 @@ def test_threshold_keeps_what_reaches_it():
         model="0123456789abcdef",
         aim="channels with a mean update of at least 0.25",
         by="update",
+        per="channel",
         cutoff=0.25,
         blocks=(BlockPlan("a", 4, 4, (2, 3)), BlockPlan("b", 3, 2, (0, 2))),
     )
@@ -131,9 +132,9 @@ def test_keep_is_not_misled_by_rounding():
     ],
 )
 def test_sizes_in_parameters_and_bytes(limit, expected):
-    assert make_plan(STATS, parameters=limit).kept_counts == expected
-    assert make_plan(STATS, size_bytes=4 * limit).kept_counts == expected
-    assert make_plan(STATS, size_bytes=4 * limit + 3).kept_counts == expected
+    assert make_plan(STATS, parameters=limit, per="channel").kept_counts == expected
+    assert make_plan(STATS, size_bytes=4 * limit, per="channel").kept_counts == expected
+    assert make_plan(STATS, size_bytes=4 * limit + 3, per="channel").kept_counts == expected
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_sizes_in_parameters_and_bytes(limit, expected):
     ],
 )
 def test_sizes_in_macs(limit, expected):
-    assert make_plan(STATS, macs=limit).kept_counts == expected
+    assert make_plan(STATS, macs=limit, per="channel").kept_counts == expected
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,8 @@ def test_exactly_one_aim_is_needed(aims):
         make_plan(STATS, **aims)
     given = [name for name in ("threshold", "keep", "macs", "kept") if name in aims]
     assert str(caught.value) == (
-        "expected exactly one aim of threshold, keep, size_bytes, parameters, macs, kept;"
+        "expected exactly one aim of threshold, keep, size_bytes, parameters, macs,"
+        f" latency_ratio, kept;"
         f" received {given}"
     )
 
@@ -334,7 +336,7 @@ def test_a_size_is_met_and_no_channel_goes_in_vain(updates, rules, aim, share):
     thresholds = sorted({0.0, 2.0, *(value for update in updates for value in update)})
     plans = [make_plan(stats, threshold=value, **rules) for value in thresholds]
     limit = size(plans[-1]) + share * (size(plans[0]) - size(plans[-1]))
-    plan = make_plan(stats, **{aim: limit}, **rules)
+    plan = make_plan(stats, **{aim: limit}, per="channel", **rules)
     assert size(plan) <= limit
     largest = next(other for other in plans if size(other) <= limit)
     assert kept(plan) == kept(largest)
@@ -346,6 +348,7 @@ GOLDEN = """\
   "model": "0123456789abcdef",
   "aim": "50.00% of the channels",
   "by": "update",
+  "per": "channel",
   "cutoff": 0.3,
   "blocks": [
     {"name": "a", "channels": 4, "active": 4, "kept": [2, 3]},
