@@ -57,6 +57,19 @@ class Quantity(click.ParamType):
         return (number / 100, True) if unit == "%" else (number * UNITS[unit], False)
 
 
+class Threads(click.ParamType):
+    """Numbers of threads, `1,4,all`, as a tuple; `all` is None."""
+
+    name = "counts"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        if not re.fullmatch(r"(all|[1-9][0-9]*)(,(all|[1-9][0-9]*))*", value):
+            self.fail(f"{value!r}: expected numbers of threads or `all`, as in 1,all", param, ctx)
+        return tuple(None if count == "all" else int(count) for count in value.split(","))
+
+
 def options(*decorators):
     """Returns a decorator that adds several options, in the order given."""
 
@@ -283,16 +296,24 @@ def evaluate(files, data, json_, split, **settings):
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--runs", type=click.IntRange(1), default=50, show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True,
+              help="Inferences to time, for each file and number of threads.")  # fmt: skip
+@click.option("--threads", type=Threads(), default="1,all", show_default=True,
+              help="Numbers of threads; `all` is one a core.")  # fmt: skip
+@click.option("--operators", is_flag=True, help="Time each operator, too.")
 @as_json
-def bench(files, json_, runs, threads):
+def bench(files, json_, runs, threads, operators):
     """Measure latency, partitions and memory side by side."""
-    with _work() as show:
-        from export import measuring, text
+    from export.display import progress_display
 
-        rows = measuring.bench(files, runs=runs, threads=threads, progress=show)
+    with progress_display() as show:
+        from export import text
+        from export.bench import bench as bench_files
+
+        rows = bench_files(files, runs, threads, operators, show)
     _print_rows(rows, json_, text.benches)
+    if operators and not json_:
+        click.echo(f"\n{text.operator_times(rows)}")
 
 
 @main.command()

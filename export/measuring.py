@@ -1,13 +1,11 @@
-"""Measuring files of any run side by side: accuracy on a split, cost on this machine."""
+"""Measuring the accuracy of files of any run."""
 
 from __future__ import annotations
 
 import dataclasses
-import gzip
-from collections.abc import Sequence
 from pathlib import Path
 
-from export import runtime, timing
+from export import runtime
 from export.pipeline import Progress, quiet
 from export.tflite import ExportError
 from hwkeras.dataset import Dataset
@@ -24,25 +22,6 @@ class Evaluation:
     images: int
     split: str
     size_bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Bench:
-    """What one `.tflite` costs on this machine; memory is over that of an empty process."""
-
-    file: str
-    size_bytes: int
-    gzip_bytes: int
-    latency_ms: float
-    latency_p90_ms: float
-    runs: int
-    threads: int
-    load_ms: float
-    first_ms: float
-    peak_bytes: int
-    partitions: int
-    operators: dict[str, int]
-    undelegated: dict[str, int]
 
 
 def evaluate(
@@ -80,37 +59,3 @@ def evaluate(
     return Evaluation(
         str(path), accuracy(logits, data.labels), len(data), split, path.stat().st_size
     )
-
-
-def bench(
-    paths: Sequence[Path], runs: int = 50, threads: int = 1, progress: Progress = quiet
-) -> tuple[Bench, ...]:
-    """Returns what `.tflite` files cost here: timed in turns, loaded in a process of their own."""
-    contents = {str(path): runtime.load(path) for path in paths}
-    memories = {}
-    for done, path in enumerate(contents):
-        memories[path] = timing.memory(path)
-        progress("bench", done + 1, len(contents) + 1)
-    latencies = timing.bench(contents, runs, threads)
-    progress("bench", len(contents) + 1, len(contents) + 1)
-    rows = []
-    for path, content in contents.items():
-        graph, latency, memory = runtime.graph(content), latencies[path], memories[path]
-        rows.append(
-            Bench(
-                file=path,
-                size_bytes=len(content),
-                gzip_bytes=len(gzip.compress(content, mtime=0)),
-                latency_ms=latency.median_ms,
-                latency_p90_ms=latency.p90_ms,
-                runs=latency.runs,
-                threads=latency.threads,
-                load_ms=memory.load_ms,
-                first_ms=memory.first_ms,
-                peak_bytes=memory.peak_bytes,
-                partitions=graph.partitions,
-                operators=graph.operators,
-                undelegated=graph.undelegated,
-            )
-        )
-    return tuple(rows)

@@ -92,22 +92,21 @@ def export_run(
             limit_drop,
             lambda n, before=len(made): progress("export", before * len(dataset.test) + n, total),
         )
-    contents = {file.sidecar.name: file.content for file in made}
-    latencies = timing.bench(contents, runs=LATENCY_RUNS)
-    rows = tuple(
-        dataclasses.replace(
-            file.row,
-            latency_ms=latencies[file.sidecar.name].median_ms,
-            latency_p90_ms=latencies[file.sidecar.name].p90_ms,
-            latency_runs=LATENCY_RUNS,
-        )
-        for file in made
-    )
     fresh = run.path(".tflite-new")
     remove(fresh)  # what a killed export left
     try:
-        for file in made:
-            write_model(fresh / f"{file.sidecar.name}.tflite", file.content, file.sidecar)
+        paths = [fresh / f"{file.sidecar.name}.tflite" for file in made]
+        for path, file in zip(paths, made, strict=True):
+            write_model(path, file.content, file.sidecar)
+        rows = tuple(
+            dataclasses.replace(
+                file.row,
+                latency_ms=cost.latencies[0].median_ms,
+                latency_p90_ms=cost.latencies[0].p90_ms,
+                latency_runs=cost.latencies[0].runs,
+            )
+            for file, cost in zip(made, timing.bench(paths, LATENCY_RUNS), strict=True)
+        )
         run.forget("export")
         remove(run.path("measurements.json"))
         remove(run.path("tflite"))

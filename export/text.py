@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from export import formats
 from export.comparison import comparison, headline
 from export.measurement import Measurement, Report
-from export.measuring import Bench, Evaluation
 from export.tables import Table
 from hwkeras.order import contiguous_runs, count_runs, least_runs
 from hwkeras.plan import GateStats, PruningPlan
 
+if TYPE_CHECKING:  # heavy, and nothing of them is needed to print
+    from export.bench import Bench
+    from export.measuring import Evaluation
+
+_REST, _WHOLE = "between operators", "inference"
 _BARS = " ▁▂▃▄▅▆▇█"
 _EDGES = np.array([0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0])
 
@@ -131,31 +137,78 @@ def evaluations(rows: Sequence[Evaluation]) -> str:
 
 def benches(rows: Sequence[Bench]) -> str:
     """Returns what files cost on this machine, side by side."""
-    cells = tuple(
-        (
-            row.file,
-            formats.count(row.size_bytes),
-            formats.count(row.gzip_bytes),
-            formats.fixed(row.latency_ms, 3),
-            formats.fixed(row.latency_p90_ms, 3),
-            formats.times(rows[0].latency_ms, row.latency_ms),
-            formats.fixed(row.load_ms, 1),
-            formats.fixed(row.first_ms, 2),
-            formats.fixed(row.peak_bytes / formats.MIB),
-            str(row.partitions),
-            ", ".join(f"{count} {name}" for name, count in row.undelegated.items()) or "none",
+    cells, first = [], rows[0]
+    for row in rows:
+        times = (
+            cell
+            for ours, rival in zip(row.latencies, first.latencies, strict=True)
+            for cell in (
+                formats.fixed(ours.median_ms, 3),
+                formats.fixed(ours.p90_ms, 3),
+                formats.times(rival.median_ms, ours.median_ms),
+            )
         )
-        for row in rows
-    )
+        cells.append(
+            (
+                row.file,
+                formats.count(row.size_bytes),
+                formats.count(row.gzip_bytes),
+                *times,
+                formats.fixed(row.start.load_ms, 1),
+                formats.fixed(row.start.first_ms, 2),
+                _mebibytes(row.start.peak_bytes),
+                _mebibytes(row.start.private_bytes),
+                str(sum(row.operators.values())),
+                str(row.partitions),
+                ", ".join(f"{count} {name}" for name, count in row.undelegated.items()) or "none",
+            )
+        )
+    threads = [f"{x.threads} thread{'s' * (x.threads > 1)}" for x in first.latencies]
     columns = (
-        "file", "bytes", "gzip bytes", "median ms", "p90 ms", "times faster", "load ms",
-        "first ms", "peak MiB", "partitions", "outside the delegate",
+        "file", "bytes", "gzip bytes",
+        *(name for count in threads for name in (f"{count}: ms", "p90 ms", "times faster")),
+        "load ms", "first ms", "peak MiB", "own MiB", "operators", "partitions",
+        "outside the delegate",
     )  # fmt: skip
     caption = (
-        f"{rows[0].runs} timed runs in turns, threads: {rows[0].threads}; faster: than the first"
-        " file; peak: memory over an empty process."
+        f"Medians of {first.latencies[0].runs} inferences in turns, a process for each model;"
+        " faster: than the first file; peak: memory over an empty process; own: what of it is no"
+        " page of a file."
     )
-    return render(Table("Bench", columns, "lrrrrrrrrrl", cells, caption=caption))
+    align = "l" + "r" * (len(columns) - 2) + "l"
+    return render(Table("Bench", columns, align, tuple(cells), caption=caption))
+
+
+def operator_times(rows: Sequence[Bench]) -> str:
+    """Returns where the time of an inference goes, by kind of operator, files side by side."""
+    named = [(Path(row.file).stem, row.profile) for row in rows if row.profile]
+    by_kind = [profile.by_kind() for _, profile in named]
+    kinds = list(dict.fromkeys(kind for found in by_kind for kind in found))
+    columns, cells = ["operator"], [[kind] for kind in [*kinds, _REST, _WHOLE]]
+    for (name, profile), found in zip(named, by_kind, strict=True):
+        columns += [f"{name}: number", "us", "%"]
+        whole, count = profile.inference_us, len(profile.operators)
+        rest = whole - sum(microseconds for _, microseconds in found.values())
+        found = {**found, _REST: (None, rest), _WHOLE: (count, whole)}
+        for cell in cells:
+            number, microseconds = found.get(cell[0], (None, None))
+            share = None if microseconds is None else microseconds / whole
+            cell += [
+                formats.count(number),
+                formats.fixed(microseconds, 1),
+                formats.percent(share, 1),
+            ]
+    caption = (
+        "One thread, by the runtime's profiler, which takes time of its own; words are XNNPACK's,"
+        " in capitals what runs outside of it."
+    )
+    align = "l" + "r" * (len(columns) - 1)
+    table = Table("Operators", tuple(columns), align, tuple(map(tuple, cells)), caption=caption)
+    return render(table)
+
+
+def _mebibytes(size: int | None) -> str:
+    return formats.UNKNOWN if size is None else formats.fixed(size / formats.MIB)
 
 
 def summary(report: Report) -> str:

@@ -139,6 +139,17 @@ def test_plans_load_no_machine_learning():
     assert not loaded & {"keras", *BACKENDS}
 
 
+def test_the_processes_that_hold_models_load_the_runtime_only():
+    loaded = modules_loaded_by("import export.worker, export.profiler")
+    assert {"numpy", "ai_edge_litert"} <= loaded
+    assert not loaded & {"keras", "hwkeras", *BACKENDS}
+
+
+def test_timing_loads_no_training():
+    loaded = modules_loaded_by("import export.bench, export.text")
+    assert not loaded & {"keras", *BACKENDS}
+
+
 @pytest.mark.skipif(not sources("cli.py"), reason="there is no cli.py yet")
 def test_the_command_line_loads_nothing_heavy():
     loaded = modules_loaded_by("import cli")

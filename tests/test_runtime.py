@@ -1,4 +1,4 @@
-"""Running a .tflite: broken files, numbers by hand, partitions, time and memory."""
+"""Running a .tflite: broken files, numbers by hand, partitions."""
 
 import subprocess
 import sys
@@ -20,7 +20,6 @@ from export.runtime import (
     predict,
 )
 from export.tflite import convert, with_labels
-from export.timing import bench, memory
 
 KERNEL = np.array([[1, 0], [0, -2], [3, 1]], "float32")
 
@@ -209,46 +208,3 @@ def test_no_partition_where_the_delegate_takes_nothing(linear):
     info = graph(content)
     assert info.partitions == 0
     assert info.undelegated == info.operators == operators(content)
-
-
-# ---- time and memory
-
-
-def test_bench_times_models_in_turns(linear, heavy):
-    found = bench({"linear": linear, "heavy": heavy}, runs=10, warmup=1)
-    assert list(found) == ["linear", "heavy"]
-    for latency in found.values():
-        assert (latency.runs, latency.threads) == (10, 1)
-        assert 0 < latency.median_ms <= latency.p90_ms
-    # 6 multiply-accumulates against millions
-    assert found["heavy"].median_ms > 10 * found["linear"].median_ms
-
-
-def test_bench_fills_integer_inputs(linear):
-    content = make_variant(linear, "int8", np.ones((8, 3)), io="uint8")
-    assert bench({"uint8": content}, runs=1, warmup=0)["uint8"].median_ms > 0
-
-
-def test_bench_wants_something_to_do(linear):
-    with pytest.raises(ValueError) as raised:
-        bench({"linear": linear}, runs=0)
-    assert str(raised.value) == "`runs` must be at least 1. Received: 0"
-
-
-def test_memory_is_that_of_the_model_alone(heavy, tmp_path, monkeypatch):
-    path = tmp_path / "heavy.tflite"
-    path.write_bytes(heavy)
-    monkeypatch.chdir(tmp_path)  # the child finds the package from anywhere
-    ballast = np.ones(64 * 2**20)  # 512 MiB in this process are no cost of the model's
-    found = memory(path)
-    assert ballast.sum() == ballast.size
-    assert len(heavy) < found.peak_bytes < 100e6
-    assert found.load_ms > 0
-    assert found.first_ms > 0
-
-
-def test_memory_of_a_broken_file_names_it(linear, tmp_path):
-    path = tmp_path / "broken.tflite"
-    path.write_bytes(linear[:200])
-    with pytest.raises(ModelFileError, match=f"^{path}: broken or truncated"):
-        memory(path)
