@@ -101,8 +101,10 @@ train_options = options(
     click.option("--epochs", type=click.IntRange(1), default=30, show_default=True),
     click.option("--penalty", type=click.FloatRange(0), default=1.0, show_default=True,
                  help="Strength of the gate penalty; 0 for none."),
-    click.option("--penalty-cost", type=click.Choice(["parameters", "macs"]),
+    click.option("--penalty-cost", type=click.Choice(["parameters", "macs", "latency"]),
                  default="parameters", show_default=True, help="What the penalty counts."),
+    click.option("--penalty-table", type=click.Path(),
+                 help="Made by `hwkeras latency`; for --penalty-cost latency."),
     click.option("--augment/--no-augment", default=None,
                  help="Flips and crops; by default where the data allows it."),
 )  # fmt: skip
@@ -317,6 +319,27 @@ def bench(files, json_, runs, threads, operators):
 
 
 @main.command()
+@target
+@click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), required=True)
+@click.option("--variant", type=click.Choice(["float32", "int8"]), default="float32",
+              show_default=True)  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(1), default=100, show_default=True)
+@force
+@as_json
+def latency(target, out, json_, variant, threads, runs, force):
+    """Measure what each shape of block costs here, for --latency-ratio."""
+    with _work() as show:
+        from export import text
+        from export.latency import write_latencies
+
+        table = write_latencies(
+            Path(target), out, variant, threads, runs, force=force, progress=show
+        )
+    click.echo(table.to_json() if json_ else text.latencies(table))
+
+
+@main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path),
               help="Folder of the report; the run itself if there is one.")  # fmt: skip
@@ -420,7 +443,11 @@ def _train_config(settings: dict):
     from hwkeras.regularizers import GatePenalty
     from hwkeras.training import TrainConfig
 
-    penalty = GatePenalty(settings["penalty"], settings["penalty_cost"])
+    if (settings["penalty_cost"] == "latency") != (settings["penalty_table"] is not None):
+        raise click.UsageError("--penalty-cost latency and --penalty-table go together")
+    penalty = GatePenalty(
+        settings["penalty"], settings["penalty_cost"], latency_table=settings["penalty_table"]
+    )
     return TrainConfig(
         epochs=settings["epochs"], batch_size=settings["batch_size"],
         precision=settings["precision"], seed=settings["seed"], augment=settings["augment"],

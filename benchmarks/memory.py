@@ -3,8 +3,8 @@
     python benchmarks/memory.py -o results/memory.json
 
 The poster's net with random weights, whole and cut to shares of its parameters, in several types.
-Each is loaded in fresh processes in four ways: mapped, as a phone does it; read into memory; without
-the XNNPACK delegate; and with the delegate's weight cache, which an earlier process wrote.
+Each is loaded in fresh processes in four ways: mapped, as a phone does it; read into memory;
+without the XNNPACK delegate; and with its weight cache, which an earlier process wrote.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from hwkeras.dataset import Dataset
-from hwkeras.latency import LatencyError, LatencyTable
+from hwkeras.latency import read_latency
 from hwkeras.plan import GateStats, PlanError, PruningPlan
 from hwkeras.planning import make_plan
 from hwkeras.search import search_plan
@@ -88,13 +88,3 @@ def read_plan(path: str | Path) -> PruningPlan:
         raise PlanError(f"{path}: cannot be read as a pruning plan: {error}") from None
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from None
-
-
-def read_latency(path: str | Path) -> LatencyTable:
-    """Returns the latency table in a file; raises LatencyError naming the file."""
-    try:
-        return LatencyTable.from_json(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise LatencyError(f"{path}: cannot be read as a latency table: {error}") from None
-    except LatencyError as error:
-        raise LatencyError(f"{path}: {error}") from None

@@ -19,7 +19,6 @@ from export.forms import CONVOLUTION, PRICES, SLICES, Form, Geometry, choose_for
 from hwkeras.graph import highway_blocks, rewire
 from hwkeras.layers import HighwayBlock, HighwayConv2D, put_channels, take_channels
 
-_PLAIN = Form(SLICES, SLICES)
 _FEW = 16  # channels: below, an operator that broadcasts over positions wastes its vectors
 
 
@@ -42,7 +41,7 @@ def target_of(variant: str) -> Target:
     return Target("int8" if variant == "int8" else "float32", fold=variant != "int4")
 
 
-def lower(model: keras.Model, target: Target = Target()) -> keras.Model:
+def lower(model: keras.Model, target: Target = Target(), form: Form | None = None) -> keras.Model:
     """Returns a functional model of stock layers and operations, for inference only.
 
     It computes what `model` computes in inference, to float noise. What becomes of a block is a
@@ -51,8 +50,9 @@ def lower(model: keras.Model, target: Target = Target()) -> keras.Model:
     Args:
         model: functional or built sequential, in float32; untouched.
         target: what for.
+        form: of all blocks; None for the cheapest of each.
     """
-    forms = _forms(model, target.kind)
+    forms = dict.fromkeys(highway_blocks(model), form) if form else _forms(model, target.kind)
 
     def replace(layer):
         if isinstance(layer, HighwayBlock):
@@ -74,7 +74,7 @@ def _forms(model: keras.Model, kind: str) -> dict[str, Form]:
         if isinstance(block, HighwayConv2D) and block.active and None not in block.output.shape[1:]
     }
     chosen = choose_forms(list(geometries.values()), PRICES[kind], model.count_params())
-    return dict.fromkeys(blocks, _PLAIN) | dict(zip(geometries, chosen, strict=True))
+    return dict.fromkeys(blocks, Form(SLICES, SLICES)) | dict(zip(geometries, chosen, strict=True))
 
 
 def _geometry(block: HighwayConv2D) -> Geometry:
@@ -106,15 +106,32 @@ def _transformed(block: HighwayBlock, form: Form, fold: bool, x: Any, carry: Any
         x = x * scale + offset
     h = _copy(block.transform, [kernel, bias])(ops.relu(x))
     t = ops.sigmoid(_copy(block.gate, block.gate.get_weights())(h))
-    selection = np.eye(block.channels, dtype=np.float32)[:, list(block.active)]  # (channels, k)
-    if form.take == CONVOLUTION:
-        carried = _one_by_one(selection, "take")(carry)
-    else:
-        carried = take_channels(carry, block.runs)
-    update = t * (h - carried)
-    if form.put == CONVOLUTION:
-        return carry + _one_by_one(selection.T, "put")(update)
-    return put_channels(carry, carried + update, block.runs)
+    carried = TAKES[form.take](block, carry)
+    return PUTS[form.put](block, carry, carried, t * (h - carried))
+
+
+def _take_by_convolution(block: HighwayBlock, carry: Any) -> Any:
+    return _one_by_one(_selection(block), "take")(carry)
+
+
+def _put_by_convolution(block: HighwayBlock, carry: Any, carried: Any, update: Any) -> Any:
+    return carry + _one_by_one(_selection(block).T, "put")(update)
+
+
+# By form: the active channels `(..., k)` of a carry; and the carry with them updated.
+TAKES = {
+    SLICES: lambda block, carry: take_channels(carry, block.runs),
+    CONVOLUTION: _take_by_convolution,
+}
+PUTS = {
+    SLICES: lambda block, carry, carried, update: put_channels(carry, carried + update, block.runs),
+    CONVOLUTION: _put_by_convolution,
+}
+
+
+def _selection(block: HighwayBlock) -> np.ndarray:
+    """Returns the matrix `(channels, k)` of zeros and ones that picks the active channels."""
+    return np.eye(block.channels, dtype=np.float32)[:, list(block.active)]
 
 
 def _affine(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:

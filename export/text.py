@@ -12,6 +12,7 @@ from export import formats
 from export.comparison import comparison, headline
 from export.measurement import Measurement, Report
 from export.tables import Table
+from hwkeras.latency import LatencyTable
 from hwkeras.order import contiguous_runs, count_runs, least_runs
 from hwkeras.plan import GateStats, PruningPlan
 
@@ -112,6 +113,27 @@ def _runs(made: PruningPlan, stats: GateStats) -> str:
 
 def _share(kept: Sequence[int], active: int) -> str:
     return f"{len(kept) / active:.0%}" if active else formats.UNKNOWN
+
+
+def latencies(table: LatencyTable) -> str:
+    """Returns what blocks cost by how many channels they transform."""
+    rows = tuple(
+        (
+            " x ".join(map(str, (*block.shape.kernel, block.shape.in_channels))),
+            str(block.shape.channels),
+            str(block.shape.positions),
+            str(kept),
+            f"{1e3 * time:.1f}",
+        )
+        for block in table.blocks
+        for kept, time in zip(block.kept, block.milliseconds, strict=True)
+    )
+    caption = (
+        f"{table.variant}, {table.threads} thread(s), {table.device}: the dense net takes"
+        f" {table.dense_ms:.3f} ms, all but its blocks {table.rest_ms:.3f} ms"
+    )
+    columns = ("reads", "channels", "positions", "kept", "microseconds")
+    return render(Table("Latency", columns, "lrrrr", rows, caption=caption))
 
 
 def measurements(rows: Sequence[Measurement]) -> str:

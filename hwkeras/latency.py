@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,3 +115,13 @@ class LatencyTable:
         if not whole:
             raise LatencyError("broken latency table: a time is not finite")
         return table
+
+
+def read_latency(path: str | Path) -> LatencyTable:
+    """Returns the latency table in a file; raises LatencyError naming the file."""
+    try:
+        return LatencyTable.from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LatencyError(f"{path}: cannot be read as a latency table: {error}") from None
+    except LatencyError as error:
+        raise LatencyError(f"{path}: {error}") from None

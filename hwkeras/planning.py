@@ -180,7 +180,8 @@ class _Ranking:
                     " not a number; the model's weights may be NaN"
                 )
             self.sorted[block.name] = np.sort(block.scores(by))[::-1]
-            self.costs[block.name] = np.maximum.accumulate(measure(block))  # a time has noise
+            # Where more channels cost less, as whole tiles of them do, they can as well stay.
+            self.costs[block.name] = np.minimum.accumulate(measure(block)[::-1])[::-1]
             self.steps[block.name] = _steps(self.sorted[block.name], self.costs[block.name])
         self.scores = np.sort(np.concatenate([[], *(scores for scores, _ in self.steps.values())]))
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from keras import ops
 
 from hwkeras.cost import BlockShape
+from hwkeras.latency import read_latency
 
-COSTS = ("parameters", "macs")
+COSTS = ("parameters", "macs", "latency")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,34 +23,44 @@ class GatePenalty:
 
     Attributes:
         strength: weight of the penalty after the ramp.
-        cost: "parameters" or "macs", what the shares count.
+        cost: "parameters", "macs" or "latency", what the shares count.
         ramp: share of training over which the strength rises linearly from 0: gates must first
             learn what is useful.
         threshold: mean gate under which a channel counts as shut in the metric `share_shut`.
+        latency_table: path of the table that "latency" counts by.
 
     Raises:
-        ValueError: if a value is out of range.
+        ValueError: if a value is out of range, or latency has no table.
     """
 
     strength: float = 1.0
     cost: str = "parameters"
     ramp: float = 0.5
     threshold: float = 0.05
+    latency_table: str | None = None
 
     def __post_init__(self):
         if self.strength < 0 or not 0 <= self.ramp <= 1:
             raise ValueError(f"expected strength >= 0 and ramp in [0, 1]. Received: {self}")
         if self.cost not in COSTS:
             raise ValueError(f"`cost` must be one of {COSTS}. Received: {self.cost!r}")
+        if (self.cost == "latency") != (self.latency_table is not None):
+            raise ValueError('`cost` "latency" goes with a `latency_table`, and with it only')
 
     def shares(self, blocks: Mapping[str, tuple[BlockShape, int]]) -> dict[str, float]:
         """Returns each block's share of the removable cost; the shares add up to 1.
 
         Args:
             blocks: shape and number of active channels of each block.
+
+        Raises:
+            LatencyError: if the latency table is broken or lacks a block.
         """
+        table = read_latency(self.latency_table) if self.latency_table else None
         removable = {
-            name: getattr(shape.cost(active) - shape.cost(0), self.cost)
+            name: float(table.milliseconds(shape, active))
+            if table
+            else getattr(shape.cost(active) - shape.cost(0), self.cost)
             for name, (shape, active) in blocks.items()
         }
         total = sum(removable.values())

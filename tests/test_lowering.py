@@ -51,10 +51,9 @@ IMAGES = np.random.default_rng(1).normal(size=(3, 6, 5, 12)).astype(np.float32)
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.take}-{form.put}")
 @pytest.mark.parametrize("fold", [True, False])
 @pytest.mark.parametrize("active", [(0, 1, 5, 6, 11), (4, 5, 6), (0,), tuple(range(12))])
-def test_every_form_computes_the_same(monkeypatch, form, fold, active):
-    monkeypatch.setattr(lowering, "choose_forms", lambda blocks, *_: [form] * len(blocks))
+def test_every_form_computes_the_same(form, fold, active):
     model = net_of(active)
-    lowered = lower(model, Target(fold=fold))
+    lowered = lower(model, Target(fold=fold), form)
     assert_same(model, lowered, IMAGES)
     names = [layer.name for layer in lowered.get_layer("block").layers]
     assert ("take" in names, "put" in names) == (form.take == CONVOLUTION, form.put == CONVOLUTION)
@@ -66,12 +65,8 @@ def test_every_form_computes_the_same(monkeypatch, form, fold, active):
 )  # fmt: skip
 @settings(max_examples=25)
 def test_lowering_is_exact_over_random_active_sets(active, negative, fold, form, block):
-    chosen, lowering.choose_forms = lowering.choose_forms, lambda b, *_: [form] * len(b)
-    try:
-        model = scrambled(net_of(active, **block), negative=negative)
-        assert_same(model, lower(model, Target(fold=fold)), IMAGES)
-    finally:
-        lowering.choose_forms = chosen
+    model = scrambled(net_of(active, **block), negative=negative)
+    assert_same(model, lower(model, Target(fold=fold), form), IMAGES)
 
 
 def test_a_positive_scale_leaves_one_addition_and_no_multiplication():

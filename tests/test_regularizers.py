@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hwkeras.cost import BlockShape
+from hwkeras.latency import BlockLatency, LatencyTable
 from hwkeras.regularizers import GatePenalty, share_shut, weighted_mean_gate
 
 WIDE = BlockShape(in_channels=4, channels=4, kernel=(3, 3), positions=4, projection=False)
@@ -25,6 +26,25 @@ def test_shares_of_a_pruned_block_count_what_is_left():
     # one channel left of the wide block: 16 + 9*1*5 + 2 = 63 against narrow's 84
     shares = GatePenalty().shares({"wide": (WIDE, 1), "narrow": (NARROW, 2)})
     assert shares["wide"] == pytest.approx(63 / 147)
+
+
+def test_shares_by_latency_follow_the_table(tmp_path):
+    table = LatencyTable(
+        "here", "float32", 1, 1.0, 5.0,
+        (BlockLatency(WIDE, (0, 4), (0.0, 1.0)), BlockLatency(NARROW, (0, 2), (0.0, 3.0))),
+    )  # fmt: skip
+    path = tmp_path / "table.json"
+    path.write_text(table.to_json())
+    penalty = GatePenalty(cost="latency", latency_table=str(path))
+    assert penalty.shares({"wide": (WIDE, 4), "narrow": (NARROW, 2)}) == {
+        "wide": 0.25, "narrow": 0.75,
+    }  # fmt: skip
+
+
+def test_latency_needs_its_table():
+    for fields in ({"cost": "latency"}, {"cost": "macs", "latency_table": "table.json"}):
+        with pytest.raises(ValueError, match='"latency" goes with a `latency_table`'):
+            GatePenalty(**fields)
 
 
 @pytest.mark.parametrize("progress, expected", [(0, 0), (0.25, 1.5), (0.5, 3), (1, 3)])
