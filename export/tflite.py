@@ -65,7 +65,44 @@ def convert(model: keras.Model, variant: str = "float32") -> bytes:
 
     tf.get_logger()  # made here, or it would stay as silent as the block
     with silenced():
-        return _convert(lower(in_float32(model), target_of(variant)))
+        return convert_as_it_is(lower(in_float32(model), target_of(variant)))
+
+
+def convert_as_it_is(model: keras.Model) -> bytes:
+    """Returns the .tflite of a functional float32 model as `convert` does, its graph unchanged.
+
+    Raises:
+        ExportError: if a layer needs an operator that LiteRT does not have.
+    """
+    import keras
+    import tensorflow as tf
+
+    names = [tensor.name for tensor in model.inputs]
+    outputs = output_names(model)
+
+    @tf.function(autograph=False)
+    def serve(**inputs):
+        packed = keras.tree.pack_sequence_as(model.input, [inputs[name] for name in names])
+        results = keras.tree.flatten(model(packed, training=False))
+        return dict(zip(outputs, results, strict=True))
+
+    specs = {
+        tensor.name: tf.TensorSpec((1, *tensor.shape[1:]), tf.float32, name=tensor.name)
+        for tensor in model.inputs
+    }
+    module = tf.Module()
+    # A Keras 3 model hides its variables from tf.Module; those it cannot see stay variables.
+    module.weights = [v.value for v in model.variables]  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        # A SavedModel, because a bare concrete function loses the signature's names.
+        with tempfile.TemporaryDirectory() as folder:
+            signature = {SIGNATURE: serve.get_concrete_function(**specs)}
+            tf.saved_model.save(module, folder, signatures=signature)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            return converter.convert()
+    except Exception as error:  # the converter raises bare Exception classes of its own
+        raise ExportError(_reason(error)) from None
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -177,38 +214,6 @@ def _check_inputs(model: keras.Model) -> None:
                 f"input {tensor.name!r} has the shape {tuple(tensor.shape)}: expected fixed sides,"
                 " only the batch may be free"
             )
-
-
-def _convert(model: keras.Model) -> bytes:
-    import keras
-    import tensorflow as tf
-
-    names = [tensor.name for tensor in model.inputs]
-    outputs = output_names(model)
-
-    @tf.function(autograph=False)
-    def serve(**inputs):
-        packed = keras.tree.pack_sequence_as(model.input, [inputs[name] for name in names])
-        results = keras.tree.flatten(model(packed, training=False))
-        return dict(zip(outputs, results, strict=True))
-
-    specs = {
-        tensor.name: tf.TensorSpec((1, *tensor.shape[1:]), tf.float32, name=tensor.name)
-        for tensor in model.inputs
-    }
-    module = tf.Module()
-    # A Keras 3 model hides its variables from tf.Module; those it cannot see stay variables.
-    module.weights = [v.value for v in model.variables]  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        # A SavedModel, because a bare concrete function loses the signature's names.
-        with tempfile.TemporaryDirectory() as folder:
-            signature = {SIGNATURE: serve.get_concrete_function(**specs)}
-            tf.saved_model.save(module, folder, signatures=signature)
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            return converter.convert()
-    except Exception as error:  # the converter raises bare Exception classes of its own
-        raise ExportError(_reason(error)) from None
 
 
 def _with_float32(config: Any) -> Any:
