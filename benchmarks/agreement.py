@@ -4,6 +4,8 @@
 
 The two take turns: litert-benchmark on each file alone, then `hwkeras bench` on all of them side by
 side, as a user calls it. What counts is the ratio of the medians in each pair of turns.
+Where other jobs share the cores, `chrt -f 1 python ...` keeps them from cutting inferences of
+milliseconds in two.
 """
 
 from __future__ import annotations

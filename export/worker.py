@@ -55,7 +55,8 @@ class Start:
         peak_bytes: the most that was ever resident.
         private_bytes: of what is still resident, the process's own: what a system short of memory
             cannot take back.
-        file_bytes: of what is still resident, pages of files, which can be read again.
+        file_bytes: of what is still resident, pages of files, which can be read again. The system
+            may have mapped more of them than were read.
     """
 
     load_ms: float
