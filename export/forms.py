@@ -79,8 +79,8 @@ class Prices:
 
 # Fitted by `benchmarks/forms.py` (results/forms.json): one thread of an x86-64 server.
 PRICES = {
-    "float32": Prices((0.0972, 9.55e-05, 0.00296, 2.8e-05, 0, 0.000675, 1.78e-05), 4),
-    "int8": Prices((0.16, 0.000177, 0.00333, 9.37e-06, 0.0137, 0.00206, 1.03e-06), 1),
+    "float32": Prices((0.357, 9.39e-05, 0.00298, 2.42e-05, 0, 0.000501, 1.76e-05), 4),
+    "int8": Prices((0.502, 0.000162, 0.00236, 2.84e-06, 0.013, 0.00227, 7.97e-07), 1),
 }
 
 

@@ -1,6 +1,9 @@
 """The form of a block is the one whose measured prices are lowest."""
 
+import json
+
 import pytest
+from conftest import ROOT
 
 from export.forms import CONVOLUTION, PRICES, SLICES, Form, Geometry, Operator, Prices, choose_forms
 
@@ -81,3 +84,9 @@ def test_measured_prices_copy_a_single_run(kind):
 
 def test_no_blocks_have_no_forms():
     assert choose_forms([], PRICES["int8"], 10) == []
+
+
+def test_prices_are_those_of_the_committed_measurement():
+    measured = json.loads((ROOT / "results" / "forms.json").read_text())["prices"]
+    for kind, prices in PRICES.items():
+        assert dict(zip(Operator.FEATURES, prices.microseconds, strict=True)) == measured[kind]
