@@ -298,8 +298,8 @@ def bench(files, json_, runs, threads):
 def bundle(files, out, json_, force, samples):
     """Gather .tflite files, and pictures to try them on, in a folder for the apps.
 
-    Each FILE needs its JSON beside it, and all the same labels. The first is what the apps compare
-    the others with.
+    Each FILE needs its JSON beside it, and all need the same labels. The first is what the apps
+    compare the others with.
     """
     from export import bundlefolder
 
