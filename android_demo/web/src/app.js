@@ -26,7 +26,10 @@ function inTurn(work) {
 
 async function start() {
   const { models: names, samples } = await readIndex(FOLDER);
-  view.showSamples(samples, (sample) => inTurn(() => pick(sample)));
+  view.showSamples(samples, (sample) => {
+    view.showMessage();
+    inTurn(() => pick(sample));
+  });
   const refused = await add(names.map((name) => readBundle(FOLDER, name)));
   view.showMessage(...refused);
   chosen = models[0]?.sidecar.name;
@@ -97,7 +100,11 @@ async function measure() {
     if (number !== measurement) throw new Error("outdated");
   };
   try {
-    const tasks = timed.map(({ classifier }) => () => classifier.run());
+    const tasks = timed.map(
+      ({ classifier }) =>
+        () =>
+          classifier.run(),
+    );
     const medians = await latencies(tasks, { rounds: ROUNDS, progress });
     timed.forEach((model, i) => (model.latency = medians[i]));
     view.showMeasuring(null);

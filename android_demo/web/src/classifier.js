@@ -15,7 +15,9 @@ export class Classifier {
   constructor(sidecar, model) {
     this.sidecar = sidecar;
     this.#model = model;
-    this.#grey = this.#tensor(new Uint8Array(sidecar.input.shape.reduce((a, b) => a * b)).fill(128));
+    this.#grey = this.#tensor(
+      new Uint8Array(sidecar.input.shape.reduce((a, b) => a * b)).fill(128),
+    );
   }
 
   /**

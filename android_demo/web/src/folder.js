@@ -9,7 +9,9 @@ const FORMAT = "hwkeras-bundles-1";
 export async function readIndex(folder) {
   const url = new URL(INDEX, folder);
   const index = await (await get(url)).json().catch(() => null);
-  if (index?.format !== FORMAT) throw new BundleError(`${INDEX} is no index of bundles.`);
+  if (index?.format !== FORMAT || !Array.isArray(index.models) || !Array.isArray(index.samples)) {
+    throw new BundleError(`${INDEX} is no index of bundles.`);
+  }
   const samples = index.samples.map(({ file, label }) => ({ url: new URL(file, folder), label }));
   return { models: index.models, samples };
 }
@@ -34,7 +36,9 @@ export function pairFiles(files) {
   return Array.from(names, async (name) => {
     const [json, tflite] = [byName.get(`${name}.json`), byName.get(`${name}.tflite`)];
     if (!json || !tflite) {
-      throw new BundleError(`A bundle is two files: open ${name}.tflite and ${name}.json together.`);
+      throw new BundleError(
+        `A bundle is two files: open ${name}.tflite and ${name}.json together.`,
+      );
     }
     const sidecar = parseSidecar(name, await json.text());
     return { sidecar, content: new Uint8Array(await tflite.arrayBuffer()) };

@@ -16,6 +16,7 @@ function make(tag, attributes = {}, ...children) {
 export function showMessage(...sentences) {
   $("message").textContent = sentences.join("\n");
   $("message").hidden = sentences.length === 0;
+  if (sentences.length) $("message").scrollIntoView({ block: "nearest" });
 }
 
 /** Shows a button for each sample. */
