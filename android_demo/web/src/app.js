@@ -72,9 +72,9 @@ async function open(files) {
   view.showMessage();
   if (areBundles(files)) {
     view.showMessage(...(await add(pairFiles(files))));
+    measure();
     if (picture) await classify(picture);
     else render();
-    measure();
   } else if (files.length) {
     const [file] = files;
     await classify({ pixels: await readPicture(file, file.name), caption: file.name });
@@ -100,11 +100,7 @@ async function measure() {
     if (number !== measurement) throw new Error("outdated");
   };
   try {
-    const tasks = timed.map(
-      ({ classifier }) =>
-        () =>
-          classifier.run(),
-    );
+    const tasks = timed.map(({ classifier }) => classifier.run.bind(classifier));
     const medians = await latencies(tasks, { rounds: ROUNDS, progress });
     timed.forEach((model, i) => (model.latency = medians[i]));
     view.showMeasuring(null);
