@@ -50,6 +50,7 @@ after(async () => {
 /** Returns a loaded page of a browser that has never seen it. */
 async function openPage(options = {}) {
   const context = await browser.newContext(options);
+  context.setDefaultTimeout(60_000); // a busy machine
   const opened = await context.newPage();
   opened.on("request", (request) => requests.push(request.url()));
   opened.on("pageerror", (error) => problems.push(error.message));
