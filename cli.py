@@ -340,6 +340,29 @@ def latency(target, out, json_, variant, threads, runs, force):
 
 
 @main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", metavar="DIR", type=click.Path(path_type=Path), required=True)
+@click.option("--samples", multiple=True, metavar="DATA|IMAGE",
+              help="Pictures to try: an image, a folder of them, or of classes, or a data set by"
+              " name; the first of each class. Repeatable.")  # fmt: skip
+@force
+@as_json
+def bundle(files, out, json_, force, samples):
+    """Gather .tflite files, and pictures to try them on, in a folder for the apps.
+
+    Each FILE needs its JSON beside it, and all need the same labels. The first is what the apps
+    compare the others with.
+    """
+    from export import bundlefolder
+
+    index = bundlefolder.gather(files, out, samples, force=force)
+    if json_:
+        click.echo(jsonlib.dumps(index))
+    else:
+        click.echo(f"{out}: {', '.join(index['models'])}; pictures: {len(index['samples'])}")
+
+
+@main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path),
               help="Folder of the report; the run itself if there is one.")  # fmt: skip

@@ -52,8 +52,8 @@ def test_help_of_every_command_loads_nothing_heavy():
 
 def test_the_commands_are_those_of_the_design():
     assert COMMANDS == [
-        "bench", "demo", "evaluate", "export", "finetune", "gates", "prune", "report", "run",
-        "train",
+        "bench", "bundle", "demo", "evaluate", "export", "finetune", "gates", "prune", "report",
+        "run", "train",
     ]  # fmt: skip
 
 
@@ -97,6 +97,8 @@ def test_no_size(text):
         (["export", "x", "--variant", "int3"], "'int3' is not one of 'float32'"),
         (["report", "a", "b"], "several runs need -o"),
         (["bench"], "Missing argument"),
+        (["bundle", "a.tflite"], "Missing option '-o'"),
+        (["bundle", "-o", "x"], "Missing argument"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, text):
