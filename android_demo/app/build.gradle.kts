@@ -1,5 +1,3 @@
-import org.jetbrains.kotlin.gradle.dsl.JvmTarget
-
 plugins {
     alias(libs.plugins.android.application)
 }
@@ -20,27 +18,13 @@ android {
         ndk { abiFilters += listOf("arm64-v8a", "x86_64") }
     }
 
-    buildTypes {
-        release { isMinifyEnabled = false }
-    }
-
-    compileOptions {
-        sourceCompatibility = JavaVersion.VERSION_11
-        targetCompatibility = JavaVersion.VERSION_11
-    }
-
     androidResources { noCompress += "tflite" }
-
-    lint { warningsAsErrors = true }
 
     testOptions { unitTests.all { it.useJUnitPlatform() } }
 }
 
 kotlin {
-    compilerOptions {
-        jvmTarget = JvmTarget.JVM_11
-        allWarningsAsErrors = true
-    }
+    compilerOptions { allWarningsAsErrors = true }
 }
 
 dependencies {
