@@ -33,7 +33,8 @@ class SessionTest {
     @AfterEach
     fun `every handle is closed and no file is left`() {
         sessions.forEach(Session::close)
-        Thread.getAllStackTraces().keys.filter { it.name == "models" }.forEach { it.join(10_000) }
+        val threads = Thread.getAllStackTraces().keys
+        threads.filter { it.name.startsWith("models") }.forEach { it.join(60_000) }
         assertEquals(before, JniHandle.open.get())
         assertEquals(emptyList<String>(), cache.list()?.toList())
     }
