@@ -1,17 +1,21 @@
-# Two targets do everything, environment included: `make demo` and `make test`.
+# What there is to do, environment included: `make demo`, `make test`, and `make test-android` for
+# the apps in android_demo/, which is skipped with a message where Java, Node or Chromium is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # What one may set, as an environment variable or on the command line:
 #   PYTHON  a Python of 3.11 to 3.13      VENV  where the environment is made
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-android lint clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hwkeras demo -o runs/demo --force
 
 test: $(VENV)/.test lint
 	$(BIN)/python -m pytest
+
+test-android: $(VENV)/.test
+	PYTHON=$(abspath $(BIN))/python android_demo/check.sh
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -72,8 +72,7 @@ def edge(x: int, y: int, band: int) -> int:
 def cases() -> Iterator[tuple[str, Picture, tuple[int, int, int]]]:
     """Yields name, picture and the model's `(height, width, channels)`.
 
-    Rows are resized before columns. No picture here is squeezed more in height than in width: for
-    some of those, Pillow 13 takes the columns first, which older versions never do.
+    Rows are resized before columns, tall pictures too: the order decides how pixels round.
     """
     for mode in BANDS:
         for channels in (1, 3):
@@ -84,6 +83,8 @@ def cases() -> Iterator[tuple[str, Picture, tuple[int, int, int]]]:
     yield "narrower only", noise("RGB", 16, 9), (9, 7, 3)
     yield "lower only", noise("RGB", 9, 16), (7, 9, 3)
     yield "narrower and higher", noise("RGBA", 19, 7), (24, 5, 3)
+    yield "wider and lower", noise("RGBA", 7, 19), (5, 24, 3)
+    yield "tall", noise("RGB", 17, 41), (8, 8, 3)
     yield "half", noise("RGB", 32, 32), (16, 16, 3)
     yield "double", noise("RGB", 8, 8), (16, 16, 3)
     yield "a little smaller", noise("L", 33, 31), (32, 30, 1)
