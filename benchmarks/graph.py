@@ -167,8 +167,8 @@ def main(gates: str | None, run: str | None, out: Path, runs: int) -> None:
     rows = []
     head = f"{'net':<26} cut   type    form        MACs/   speed-up  of MACs      bytes  partitions"
     click.echo(head)
-    for net in nets:
-        for row in measure(*net, runs):
+    for name, model, stats in nets:
+        for row in measure(name, model, stats, runs):
             rows.append(row)
             click.echo(
                 f"{row['net']:<26} {row['cut']:.0%}  {row['type']:<7} {row['form']:<10}"

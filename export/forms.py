@@ -17,7 +17,7 @@ from typing import ClassVar
 from hwkeras.layers import CONCAT_ARITY
 
 TILE = 16  # output channels that one pass of a convolution's kernel makes
-OPERATOR_BYTES = 100  # of an operator with its tensor in a file, about
+OPERATOR_BYTES = 170  # of an operator with its tensor in a file, about
 
 SLICES, CONVOLUTION = "slices", "convolution"
 
@@ -63,10 +63,17 @@ class Prices:
     Attributes:
         microseconds: of each, in the order of `Operator.FEATURES`.
         weight_bytes: of one weight.
+        output_bytes: of one output channel of a convolution: its bias, and the scales and zero
+            points of both where they are integers.
     """
 
     microseconds: tuple[float, ...]
     weight_bytes: int
+    output_bytes: int
+
+    def size(self, weights: int, outputs: int) -> int:
+        """Returns the bytes of convolutions with so many weights and output channels."""
+        return self.weight_bytes * weights + self.output_bytes * outputs
 
     def time(self, operators: Iterable[Operator]) -> float:
         """Returns the microseconds of operators that run one after the other."""
@@ -79,8 +86,8 @@ class Prices:
 
 # Fitted by `benchmarks/forms.py` (results/forms.json): one thread of an x86-64 server.
 PRICES = {
-    "float32": Prices((0.357, 9.39e-05, 0.00298, 2.42e-05, 0, 0.000501, 1.76e-05), 4),
-    "int8": Prices((0.502, 0.000162, 0.00236, 2.84e-06, 0.013, 0.00227, 7.97e-07), 1),
+    "float32": Prices((0.357, 9.39e-05, 0.00298, 2.42e-05, 0, 0.000501, 1.76e-05), 4, 0),
+    "int8": Prices((0.502, 0.000162, 0.00236, 2.84e-06, 0.013, 0.00227, 7.97e-07), 1, 28),
 }
 
 
@@ -129,9 +136,13 @@ class Geometry:
             *self._put(form.put),
         ]
 
-    def extra_weights(self, form: Form) -> int:
-        """Returns the weights that the form adds to the file."""
-        return self.channels * self.active * (form.take, form.put).count(CONVOLUTION)
+    def extra_bytes(self, form: Form, prices: Prices) -> int:
+        """Returns the bytes of the convolutions that the form adds."""
+        outputs = (form.take == CONVOLUTION) * self.active + (
+            form.put == CONVOLUTION
+        ) * self.channels
+        convolutions = (form.take, form.put).count(CONVOLUTION)
+        return prices.size(convolutions * self.channels * self.active, outputs)
 
     def _take(self, form: str) -> list[Operator]:
         if form == CONVOLUTION:
@@ -182,7 +193,7 @@ def choose_forms(blocks: Sequence[Geometry], prices: Prices, parameters: int) ->
 
     def price(block: Geometry, form: Form) -> float:
         operators = block.operators(form)
-        content = OPERATOR_BYTES * len(operators) + prices.weight_bytes * block.extra_weights(form)
+        content = OPERATOR_BYTES * len(operators) + block.extra_bytes(form, prices)
         return prices.time(operators) / time + content / size
 
     return [min(FORMS, key=lambda form: price(block, form)) for block in blocks]

@@ -41,8 +41,10 @@ def test_operators_of_convolutions():
         "convolution 256 x 1 x 12 -> 64",
         "elementwise 256 x 64",
     ]
-    assert THREE_RUNS.extra_weights(WHOLE) == 2 * 64 * 12
-    assert THREE_RUNS.extra_weights(PLAIN) == 0
+    # 12 channels of 64 taken out and put back: 2 x 64 x 12 weights, 12 + 64 output channels.
+    assert THREE_RUNS.extra_bytes(WHOLE, PRICES["float32"]) == 4 * 2 * 64 * 12
+    assert THREE_RUNS.extra_bytes(WHOLE, PRICES["int8"]) == 2 * 64 * 12 + 28 * (12 + 64)
+    assert THREE_RUNS.extra_bytes(PLAIN, PRICES["int8"]) == 0
 
 
 def test_many_parts_are_put_together_in_nested_fours():
@@ -58,21 +60,21 @@ def test_convolutions_pay_for_whole_tiles():
 
 
 def test_time_is_the_sum_of_what_operators_hold():
-    prices = Prices((1.0, 0.01, 0.1, 0.0, 0.0, 0.0, 0.0), 4)
+    prices = Prices((1.0, 0.01, 0.1, 0.0, 0.0, 0.0, 0.0), 4, 4)
     operators = [Operator.elementwise(10, 5), Operator.copy(10, 5)]
     assert prices.time(operators) == pytest.approx((1 + 0.5) + (1 + 1.0))
 
 
 def test_dear_copies_make_convolutions_and_dear_arithmetic_makes_slices():
-    copying = Prices((0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1e-6), 1)
-    counting = Prices((0.0, 0.0, 1e-6, 0.0, 0.0, 0.0, 1.0), 1)
+    copying = Prices((0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1e-6), 1, 0)
+    counting = Prices((0.0, 0.0, 1e-6, 0.0, 0.0, 0.0, 1.0), 1, 0)
     assert choose_forms([THREE_RUNS], copying, 10**9) == [WHOLE]
     assert choose_forms([THREE_RUNS], counting, 10**9) == [PLAIN]
 
 
 def test_time_is_not_bought_with_too_many_bytes():
     # Convolutions save three quarters of the time; in a net of 100 weights they cost more.
-    prices = Prices((0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1e-6), 4)
+    prices = Prices((0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1e-6), 4, 4)
     assert choose_forms([THREE_RUNS], prices, 10**9) == [WHOLE]
     assert choose_forms([THREE_RUNS], prices, 100) == [PLAIN]
 
