@@ -27,18 +27,21 @@ class Target:
     """What a graph is lowered for.
 
     Attributes:
-        kind: the type it computes in, one of `export.forms.PRICES`; decides the blocks' forms.
+        kind: the type it computes in, one of `export.forms.PRICES`, whose prices decide the blocks'
+            forms; None where only copies are exact or fast: dynamically quantized convolutions
+            round what they read, and some types have no fast ones.
         fold: whether kernels take the scales of the norms before them. With 4 bits a weight, one
             scale for a whole filter leaves too little for channels that a norm scales down.
     """
 
-    kind: str = "float32"
+    kind: str | None = "float32"
     fold: bool = True
 
 
 def target_of(variant: str) -> Target:
     """Returns what the graph that a variant is made from is lowered for."""
-    return Target("int8" if variant == "int8" else "float32", fold=variant != "int4")
+    kinds = {"float32": "float32", "float16": "float32", "int8": "int8"}
+    return Target(kinds.get(variant), fold=variant != "int4")
 
 
 def lower(model: keras.Model, target: Target = Target(), form: Form | None = None) -> keras.Model:
@@ -52,7 +55,9 @@ def lower(model: keras.Model, target: Target = Target(), form: Form | None = Non
         target: what for.
         form: of all blocks; None for the cheapest of each.
     """
-    forms = dict.fromkeys(highway_blocks(model), form) if form else _forms(model, target.kind)
+    forms = dict.fromkeys(highway_blocks(model), form or Form(SLICES, SLICES))
+    if form is None and target.kind is not None:
+        forms |= _cheapest_forms(model, target.kind)
 
     def replace(layer):
         if isinstance(layer, HighwayBlock):
@@ -66,15 +71,15 @@ def lower(model: keras.Model, target: Target = Target(), form: Form | None = Non
     return rewire(model, replace)
 
 
-def _forms(model: keras.Model, kind: str) -> dict[str, Form]:
-    blocks = highway_blocks(model)
+def _cheapest_forms(model: keras.Model, kind: str) -> dict[str, Form]:
+    """Returns the forms of the convolutional blocks, in which there is a choice."""
     geometries = {
         name: _geometry(block)
-        for name, block in blocks.items()
+        for name, block in highway_blocks(model).items()
         if isinstance(block, HighwayConv2D) and block.active and None not in block.output.shape[1:]
     }
     chosen = choose_forms(list(geometries.values()), PRICES[kind], model.count_params())
-    return dict.fromkeys(blocks, Form(SLICES, SLICES)) | dict(zip(geometries, chosen, strict=True))
+    return dict(zip(geometries, chosen, strict=True))
 
 
 def _geometry(block: HighwayConv2D) -> Geometry:

@@ -63,7 +63,9 @@ def file(net):
 
 @pytest.fixture(scope="session")
 def variants(net, digits):
-    graphs = {target_of(name): convert(net, name) for name in ("float32", "int8", "int4")}
+    graphs = {
+        target_of(name): convert(net, name) for name in ("float32", "int8", "dynamic", "int4")
+    }
     return {n: make_variant(graphs[target_of(n)], n, digits[0][:64]) for n in VARIANTS}
 
 

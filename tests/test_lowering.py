@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export import lowering, runtime
-from export.forms import CONVOLUTION, FORMS
+from export.forms import CONVOLUTION, FORMS, SLICES, Form
 from export.lowering import Target, lower, target_of
 from export.quantize import VARIANTS
 from export.tflite import convert
@@ -101,8 +101,25 @@ def test_four_bits_keep_their_kernels_as_trained():
 
 
 def test_every_variant_has_a_target():
-    assert {target_of(variant).kind for variant in VARIANTS} == {"float32", "int8"}
+    assert {variant: target_of(variant).kind for variant in VARIANTS} == {
+        "float32": "float32", "float16": "float32", "int8": "int8",
+        "dynamic": None, "int16x8": None, "int4": None,
+    }  # fmt: skip
     assert [v for v in VARIANTS if not target_of(v).fold] == ["int4"]
+
+
+def test_the_form_depends_on_the_type(monkeypatch):
+    prices = {"float32": "float", "int8": "integer"}
+    by_price = {"float": Form(SLICES, SLICES), "integer": Form(CONVOLUTION, CONVOLUTION)}
+    monkeypatch.setattr(lowering, "PRICES", prices)
+    monkeypatch.setattr(lowering, "choose_forms", lambda blocks, price, _: [by_price[price]])
+    model = net_of((0, 5, 6))
+
+    def has_take(variant):
+        block = lower(model, target_of(variant)).get_layer("block")
+        return "take" in [layer.name for layer in block.layers]
+
+    assert [v for v in VARIANTS if has_take(v)] == ["int8"]
 
 
 def test_pixels_are_normalised_in_long_rows():
