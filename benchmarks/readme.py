@@ -2,8 +2,8 @@
 
     python benchmarks/readme.py            # after `results/` changed
 
-A table stands between `<!-- results/NAME/report.json -->`, or `<!-- results/graph.json -->`, and
-`<!-- end -->`.
+A table stands between `<!-- results/... .json -->` and `<!-- end -->`: of a report, or of one of the
+benchmarks in `TABLES`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def filled(text: str, root: Path = ROOT) -> str:
 
     def table(found: re.Match) -> str:
         content = (root / found[2]).read_text(encoding="utf-8")
-        if found[2].endswith("graph.json"):
-            made = forms(json.loads(content)["measurements"])
+        benchmark = TABLES.get(Path(found[2]).name)
+        if benchmark:
+            made = benchmark(json.loads(content)["measurements"])
         else:
             made = select(comparison([("", from_json(content))]), COLUMNS)
         lines = markdown_table(made)
@@ -58,6 +59,21 @@ def forms(measurements: list[dict]) -> Table:
     columns = (headers[0], *compared[1:], headers[1], *compared[1:])
     columns = ("net", "parameters cut", "MACs", *columns)
     return Table("Forms", columns, "lr" + "r" * 7, tuple(rows))
+
+
+def latency_aims(measurements: list[dict]) -> Table:
+    """Returns the time of plans that count different things, against the dense net's."""
+    found = {(m["type"], m["aim"], m["counts"]): m for m in measurements}
+    rows = []
+    for kind, aim in dict.fromkeys((m["type"], m["aim"]) for m in measurements):
+        timed, *others = (found[kind, aim, counts] for counts in ("latency", "macs", "parameters"))
+        shares = (f"{row['measured']:.0%}" for row in (timed, *others))
+        rows.append((kind, f"{aim:.0%}", f"{timed['foretold']:.0%}", *shares))
+    columns = ("type", "aim", "foretold", "measured", "as many MACs", "as many parameters")
+    return Table("Latency aims", columns, "lrrrrr", tuple(rows))
+
+
+TABLES = {"graph.json": forms, "latency_aim.json": latency_aims}
 
 
 if __name__ == "__main__":
