@@ -2,8 +2,8 @@
 
     python benchmarks/readme.py            # after `results/` changed
 
-A table stands between `<!-- results/... .json -->` and `<!-- end -->`: of a report, or of one of the
-benchmarks in `TABLES`.
+A table stands between `<!-- results/... .json -->` and `<!-- end -->`: of a report, or of one of
+the benchmarks in `TABLES`.
 """
 
 from __future__ import annotations
