@@ -94,26 +94,18 @@ def stream_stats(model: keras.Model, streams: Streams | None = None) -> tuple[St
             for values in _uses(layer, layers, streams):
                 mean = float(values.mean())
                 uses[read].append(values / mean if mean else values)
-        if isinstance(layer, HighwayBlock) and layer.active:
-            continue  # its `BlockShape` counts it
-        if isinstance(layer, keras.layers.BatchNormalization):
-            pair, own = Cost(0, 0), Cost(len(layer.weights), 0)
-            inputs = outputs = 0
-        elif type(layer) in WIDTHS:
-            kernel = layer.projection.kernel if isinstance(layer, HighwayBlock) else layer.kernel
+        if (kernel := _counted_kernel(layer)) is not None:
             inputs, outputs = kernel.shape[-2:]
             area = math.prod(kernel.shape[:-2])
-            pair, own = Cost(area, area * _positions(layer)), Cost(0, 0)
-            if getattr(layer, "use_bias", False):
-                own = Cost(1, 0)
-        else:
-            continue
-        if made in rest:
-            rest[made] += own + pair * inputs
-        if read in rest:
-            rest[read] += pair * outputs
-            if made in rest and outputs:
+            pair = Cost(area, area * _positions(layer))
+            if read in rest:
+                rest[read] += pair * outputs
+            if made in rest:
+                rest[made] += pair * inputs + Cost(int(getattr(layer, "use_bias", False)), 0)
+            if read in rest and made in rest:
                 pairs[read][made] = pairs[read].get(made, Cost(0, 0)) + pair
+        elif isinstance(layer, keras.layers.BatchNormalization) and read in rest:
+            rest[read] += Cost(len(layer.weights), 0)
     return tuple(
         StreamStats(
             name,
@@ -124,6 +116,14 @@ def stream_stats(model: keras.Model, streams: Streams | None = None) -> tuple[St
         )
         for name in names
     )
+
+
+def _counted_kernel(layer: Any) -> Any:
+    """Returns the kernel by which a layer reads all channels, if no block's shape counts it."""
+    if isinstance(layer, HighwayBlock):
+        empty = not layer.active and layer.projection is not None
+        return layer.projection.kernel if empty else None
+    return layer.kernel if type(layer) in WIDTHS else None
 
 
 def _uses(reader: Any, layers: dict[str, keras.layers.Layer], streams: Streams) -> list[np.ndarray]:
