@@ -136,6 +136,9 @@ aim_options = options(
     click.option("--minimum", type=click.IntRange(0), default=0, show_default=True,
                  help="Channels that every block keeps."),
     click.option("--protect", multiple=True, metavar="BLOCK", help="Leave a block whole."),
+    click.option("--cut-carried", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+                 metavar="SHARE",
+                 help="Share of the channels that no block keeps to cut out of the streams."),
 )  # fmt: skip
 export_options = options(
     click.option("--variant", "variants", multiple=True, default=("all",), show_default=True,
@@ -497,6 +500,7 @@ def _aim(settings: dict):
     return Aim(
         kind, value, relative, settings["by"], settings["per"], settings["latency_table"],
         settings["multiple"], settings["minimum"], tuple(settings["protect"]),
+        settings["cut_carried"],
     )  # fmt: skip
 
 

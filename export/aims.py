@@ -33,6 +33,7 @@ class Aim:
         multiple: kept counts are rounded up to a multiple of it.
         minimum: channels that every block keeps.
         protect: blocks that stay whole.
+        cut_carried: share of the channels that no block keeps to cut out of their streams.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Aim:
     multiple: int = 1
     minimum: int = 0
     protect: tuple[str, ...] = ()
+    cut_carried: float = 0.0
 
 
 def plan_for(
@@ -60,7 +62,9 @@ def plan_for(
         LatencyError: if the latency table is broken or lacks a block.
     """
     if aim.kind == "plan":
-        return read_plan(str(aim.value))
+        plan = read_plan(str(aim.value))
+        stats.cost(cut=plan.cut_counts)  # statistics that cannot count the plan are refused
+        return plan
     options = {
         "by": aim.by,
         "per": aim.per,
@@ -68,6 +72,7 @@ def plan_for(
         "multiple": aim.multiple,
         "minimum": aim.minimum,
         "protect": aim.protect,
+        "cut_carried": aim.cut_carried,
     }
     value = float(aim.value)
     if aim.kind == "max_drop":

@@ -80,13 +80,14 @@ def plan(made: PruningPlan, stats: GateStats) -> str:
         (block.name, str(block.active), str(len(block.kept)), _share(block.kept, block.active))
         for block in made.blocks
     )
-    before, after = stats.cost(), stats.cost(made.kept_counts)
+    before, after = stats.cost(), stats.cost(made.kept_counts, made.cut_counts)
     caption = (
         f"{made.aim}, ranked by {made.by}:"
         f" parameters {before.parameters:,} -> {after.parameters:,}"
         f" ({formats.times(before.parameters, after.parameters)} times fewer),"
         f" MACs {before.macs:,} -> {after.macs:,}"
-        f" ({formats.times(before.macs, after.macs)} times fewer)\n{_runs(made, stats)}"
+        f" ({formats.times(before.macs, after.macs)} times fewer)"
+        f"\n{_runs(made, stats)}{_cuts(made)}"
     )
     return render(
         Table("Plan", ("block", "active", "kept", "share"), "lrrr", rows, caption=caption)
@@ -109,6 +110,17 @@ def _runs(made: PruningPlan, stats: GateStats) -> str:
         after += count_runs(sets, orders[stream]) if movable and stream in orders else given
         least += least_runs(sets, widths[stream]) if movable else given
     return f"runs of channels {before} -> {after} by their order, at least {least}"
+
+
+def _cuts(made: PruningPlan) -> str:
+    """Returns a line on how many channels left the streams; nothing if none did."""
+    cut = [
+        f"{order.stream} {order.channels} -> {len(order.order)}"
+        for order in made.orders
+        if order.cut
+    ]
+    total = sum(made.cut_counts.values())
+    return f"\n{total} channels cut out of the streams: {', '.join(cut)}" if cut else ""
 
 
 def _share(kept: Sequence[int], active: int) -> str:

@@ -27,6 +27,9 @@ class Cost:
     def __sub__(self, other: Cost) -> Cost:
         return Cost(self.parameters - other.parameters, self.macs - other.macs)
 
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.parameters * times, self.macs * times)
+
     @property
     def size_bytes(self) -> int:
         """Bytes of the parameters in float32."""

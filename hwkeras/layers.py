@@ -42,6 +42,7 @@ class HighwayBlock(keras.layers.Layer):
         gate_bias: float = -1.0,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
+        projects: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -58,6 +59,7 @@ class HighwayBlock(keras.layers.Layer):
         self.gate_bias = gate_bias
         self.momentum = momentum
         self.epsilon = epsilon
+        self.projects = projects
         self.runs = contiguous_runs(self.active)
 
     def make_transform(self, channels: int) -> keras.layers.Layer:
@@ -71,7 +73,7 @@ class HighwayBlock(keras.layers.Layer):
 
     def changes_shape(self, input_shape: tuple[int | None, ...]) -> bool:
         """Returns whether the carry needs a projection."""
-        return input_shape[-1] != self.channels
+        return self.projects or input_shape[-1] != self.channels
 
     def build(self, input_shape):
         if input_shape[-1] is None:
@@ -141,6 +143,7 @@ class HighwayBlock(keras.layers.Layer):
             "gate_bias": self.gate_bias,
             "momentum": self.momentum,
             "epsilon": self.epsilon,
+            "projects": self.projects,
         }
 
 
@@ -156,6 +159,8 @@ class HighwayConv2D(HighwayBlock):
         gate_bias: where the gate's bias starts; below 0, so that a fresh block mostly carries.
         momentum: of the batch norm's moving statistics.
         epsilon: of the batch norm.
+        projects: whether the carry has a projection even where the shape stays the same: a cut
+            stream may become as wide as the one it is made from.
 
     Input shape: `(batch, height, width, in_channels)`.
     Output shape: `(batch, ceil(height / stride), ceil(width / stride), channels)`.
@@ -238,6 +243,7 @@ class HighwayDense(HighwayBlock):
         gate_bias: where the gate's bias starts.
         momentum: of the batch norm's moving statistics.
         epsilon: of the batch norm.
+        projects: whether the carry has a projection even where the width stays the same.
 
     Input shape: `(batch, in_channels)`. Output shape: `(batch, channels)`.
 

@@ -34,6 +34,7 @@ class BlockStats:
         mean_update: mean of |t * (h - c)|: how much the channel really changes.
         stream: the stream the block writes to, as `streams.find_streams` names it; None if its
             channels must stay in their order.
+        reads: the stream it reads, likewise; without a projection the same.
     """
 
     name: str
@@ -43,10 +44,33 @@ class BlockStats:
     max_gate: tuple[float, ...]
     mean_update: tuple[float, ...]
     stream: str | None = None
+    reads: str | None = None
 
     def scores(self, by: str) -> np.ndarray:
         """Returns the channels' scores `(k,)` under a ranking of `RANKINGS`."""
         return np.asarray(self.mean_update if by == "update" else self.mean_gate)
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamStats:
+    """A stream whose channels can be cut, and what its layers would miss.
+
+    Attributes:
+        name: as `streams.find_streams` names it.
+        channels: how many it has.
+        need: how much its readers use each channel, from weights alone; 1 is what a reader uses of
+            its average channel, and the reader that uses a channel most counts.
+        rest: what one channel costs outside the blocks of the statistics: the outputs of the layer
+            that makes it, the rows of those that read it, norms between.
+        pairs: of layers that read this stream and make another, both by name: what one channel
+            here and one there cost together. It is in the `rest` of both.
+    """
+
+    name: str
+    channels: int
+    need: tuple[float, ...]
+    rest: Cost
+    pairs: tuple[tuple[str, Cost], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,18 +82,46 @@ class GateStats:
         images: how many images were seen.
         rest: cost of everything outside the removable part of the blocks.
         blocks: one entry for each block that transforms at least one channel, in graph order.
+        streams: those whose channels can be cut, in graph order.
     """
 
     model: str
     images: int
     rest: Cost
     blocks: tuple[BlockStats, ...]
+    streams: tuple[StreamStats, ...] = ()
 
-    def cost(self, kept: Mapping[str, int] | None = None) -> Cost:
-        """Returns the model's cost when each block transforms `kept[name]` channels."""
-        total = self.rest
+    def cost(
+        self, kept: Mapping[str, int] | None = None, cut: Mapping[str, int] | None = None
+    ) -> Cost:
+        """Returns the model's cost, exactly.
+
+        Args:
+            kept: how many channels each block transforms, by name; else all that it does now.
+            cut: how many channels leave each stream, by name; else none.
+
+        Raises:
+            PlanError: if channels are to leave a stream that the statistics do not know.
+        """
+        total, cut = self.rest, {name: count for name, count in (cut or {}).items() if count}
+        for name in cut.keys() - {stream.name for stream in self.streams}:
+            raise PlanError(
+                f"the gate statistics know no stream {name!r} to cut: collect them again"
+            )
+        for stream in self.streams:
+            gone = cut.get(stream.name, 0)
+            total -= stream.rest * gone
+            for other, cost in stream.pairs:
+                total += cost * (gone * cut.get(other, 0))
         for block in self.blocks:
-            total += block.shape.cost(len(block.active) if kept is None else kept[block.name])
+            shape = block.shape
+            if block.reads in cut or block.stream in cut:
+                shape = dataclasses.replace(
+                    shape,
+                    in_channels=shape.in_channels - cut.get(block.reads or "", 0),
+                    channels=shape.channels - cut.get(block.stream or "", 0),
+                )
+            total += shape.cost(len(block.active) if kept is None else kept[block.name])
         return total
 
     def to_json(self) -> str:
@@ -85,6 +137,7 @@ class GateStats:
                 BlockStats(
                     name=str(block["name"]),
                     stream=block.get("stream"),
+                    reads=block.get("reads"),
                     shape=BlockShape(
                         **{**block["shape"], "kernel": tuple(block["shape"]["kernel"])}
                     ),
@@ -97,24 +150,46 @@ class GateStats:
             )
             for block in blocks:
                 check_kept(block.name, block.active, range(block.shape.channels))
+            streams = tuple(
+                StreamStats(
+                    str(stream["name"]),
+                    int(stream["channels"]),
+                    tuple(stream["need"]),
+                    Cost(**stream["rest"]),
+                    tuple((str(name), Cost(**cost)) for name, cost in stream["pairs"]),
+                )
+                for stream in content.get("streams", ())  # there were none once
+            )
             rest = Cost(**content["rest"])
-            stats = cls(str(content["model"]), int(content["images"]), rest, blocks)
-            stats.cost()  # takes numbers only
+            stats = cls(str(content["model"]), int(content["images"]), rest, blocks, streams)
+            stats.cost(cut={stream.name: 1 for stream in streams})  # takes numbers only
         except PlanError:
             raise
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PlanError(f"broken gate statistics: {error!r}") from None
         _check_names("gate statistics name", blocks)
         widths: dict[str, int] = {}
+        for stream in streams:
+            if stream.name in widths:
+                raise PlanError(f"broken gate statistics: two streams are named {stream.name!r}")
+            widths[stream.name] = stream.channels
+            numbers = all(isinstance(value, (int, float)) for value in stream.need)
+            if not numbers or len(stream.need) != stream.channels:
+                expected = f"{stream.channels} numbers as need of stream {stream.name!r}"
+                raise PlanError(f"broken gate statistics: expected {expected}")
         for block in blocks:
-            if not isinstance(block.stream, str | None):
-                raise PlanError(f"broken gate statistics: block {block.name!r}: stream is no name")
-            if block.stream is not None:
-                width = widths.setdefault(block.stream, block.shape.channels)
-                if width != block.shape.channels:
+            for name, width in (
+                (block.stream, block.shape.channels),
+                (block.reads, block.shape.in_channels),
+            ):
+                if not isinstance(name, str | None):
                     raise PlanError(
-                        f"broken gate statistics: stream {block.stream!r} has {width} channels and"
-                        f" {block.shape.channels} at block {block.name!r}"
+                        f"broken gate statistics: block {block.name!r}: stream is no name"
+                    )
+                if name is not None and widths.setdefault(name, width) != width:
+                    raise PlanError(
+                        f"broken gate statistics: stream {name!r} has {widths[name]} channels and"
+                        f" {width} at block {block.name!r}"
                     )
             for field in ("mean_gate", "max_gate", "mean_update"):
                 values = getattr(block, field)
@@ -144,23 +219,36 @@ class BlockPlan:
 
 @dataclasses.dataclass(frozen=True)
 class StreamOrder:
-    """The order in which a stream's channels stand in the slim model.
+    """The channels of a stream in the slim model, and the order in which they stand there.
 
     Attributes:
         stream: as `streams.find_streams` names it.
         order: position p of the slim stream holds channel `order[p]` of the dense one.
+        cut: the channels of the dense stream that the slim one has not, ascending.
     """
 
     stream: str
     order: tuple[int, ...]
+    cut: tuple[int, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the dense stream."""
+        return len(self.order) + len(self.cut)
 
     def check(self) -> None:
-        """Raises PlanError unless the order holds every channel from 0 on, each once."""
-        whole = all(type(channel) is int for channel in self.order)
-        if not whole or sorted(self.order) != list(range(len(self.order))):
+        """Raises PlanError unless order and cut hold every channel from 0 on, each once."""
+        both = (*self.order, *self.cut)
+        whole = all(type(channel) is int for channel in both)
+        if not whole or sorted(both) != list(range(len(both))):
+            what = "order and cut together are" if self.cut else "the order is"
             raise PlanError(
-                f"stream {self.stream!r}: the order is no permutation of 0 to {len(self.order) - 1}"
+                f"stream {self.stream!r}: {what} no permutation of 0 to {len(both) - 1}"
             )
+        if list(self.cut) != sorted(self.cut):
+            raise PlanError(f"stream {self.stream!r}: cut channels must be ascending")
+        if self.cut and not self.order:
+            raise PlanError(f"stream {self.stream!r}: every channel is cut; one must stay")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +262,8 @@ class PruningPlan:
         per: what the scores were divided by, of `MEASURES`.
         cutoff: score, so divided, under which channels go; None for a plan by hand.
         blocks: in graph order.
-        orders: of the streams whose channels move; they change the graph's form, not its answers.
+        orders: of the streams whose channels move or are cut. Moving changes the graph's form, not
+            its answers.
     """
 
     model: str
@@ -188,6 +277,10 @@ class PruningPlan:
     @property
     def kept_counts(self) -> dict[str, int]:
         return {block.name: len(block.kept) for block in self.blocks}
+
+    @property
+    def cut_counts(self) -> dict[str, int]:
+        return {order.stream: len(order.cut) for order in self.orders if order.cut}
 
     def to_json(self) -> str:
         return _dump({"format": PLAN_FORMAT, **dataclasses.asdict(self)})
@@ -207,7 +300,9 @@ class PruningPlan:
                 for block in content["blocks"]
             )
             orders = tuple(
-                StreamOrder(str(entry["stream"]), tuple(entry["order"]))
+                StreamOrder(
+                    str(entry["stream"]), tuple(entry["order"]), tuple(entry.get("cut", ()))
+                )
                 for entry in content.get("orders", ())
             )
             plan = cls(
@@ -257,7 +352,7 @@ def _dump(content: dict[str, Any], rounded: bool = False) -> str:
 
     fields = []
     for key, value in content.items():
-        if key in ("blocks", "orders") and value:
+        if key in ("blocks", "streams", "orders") and value:
             lines = ",\n".join(f"    {json.dumps(compact(item))}" for item in value)
             fields.append(f"  {json.dumps(key)}: [\n{lines}\n  ]")
         else:

@@ -45,6 +45,7 @@ def make_plan(
     multiple: int = 1,
     minimum: int = 0,
     protect: Collection[str] = (),
+    cut_carried: float = 0.0,
 ) -> PruningPlan:
     """Returns the plan that reaches exactly one aim; channels are ranked over all blocks at once.
 
@@ -66,6 +67,9 @@ def make_plan(
         multiple: kept counts are rounded up to a multiple of it.
         minimum: channels that every block keeps at least.
         protect: names of blocks that stay whole.
+        cut_carried: share of the channels that no block keeps, 0 to 1, that leaves each stream
+            which blocks write to, the least needed first. Sizes and MACs count that exactly; a
+            time counts each block at the width it was measured with, which is too much.
 
     Raises:
         PlanError: if there is not exactly one aim, an aim cannot be reached, or a block or
@@ -83,12 +87,13 @@ def make_plan(
         raise PlanError(f"expected a ranking of {', '.join(RANKINGS)}; received {by!r}")
     if multiple < 1 or minimum < 0:
         raise PlanError(f"expected multiple >= 1, minimum >= 0; received {multiple}, {minimum}")
+    carried = _Carried(stats, cut_carried)
     names = {block.name for block in stats.blocks}
     for name in [*protect, *(kept or ())]:
         if name not in names:
             raise PlanError(f"no block is named {name!r}; there are {', '.join(sorted(names))}")
     if kept is not None:
-        return _plan(stats, "channels given by hand", "hand", "channel", None, kept)
+        return _plan(stats, "channels given by hand", "hand", "channel", None, kept, carried)
 
     (aim, value), *_ = given.items()
     if not math.isfinite(value) or value < 0 or (aim == "keep" and value > 1):
@@ -101,7 +106,7 @@ def make_plan(
     if aim == "threshold" and per != "channel":
         raise PlanError(f"a threshold counts {by} per channel, not per {per}")
     ranking = _Ranking(stats, by, _measure(per, latency), multiple, minimum, protect)
-    unit, count = _counter(aim, stats, latency)
+    unit, count = _counter(aim, stats, latency, carried.counter(ranking.order))
 
     def fits(counts):
         return count(counts) <= value
@@ -126,7 +131,7 @@ def make_plan(
     counts = ranking.counts(cut)
     if aim in _COUNTED and per != "channel":
         counts = ranking.filled(counts, fits)
-    return _plan(stats, words, by, per, ranking.cutoff(cut), ranking.best(counts))
+    return _plan(stats, words, by, per, ranking.cutoff(cut), ranking.best(counts), carried)
 
 
 def _measure(per: str, latency: LatencyTable | None) -> Callable[[BlockStats], np.ndarray]:
@@ -144,7 +149,10 @@ def _measure(per: str, latency: LatencyTable | None) -> Callable[[BlockStats], n
 
 
 def _counter(
-    aim: str, stats: GateStats, latency: LatencyTable | None
+    aim: str,
+    stats: GateStats,
+    latency: LatencyTable | None,
+    cut: Callable[[Mapping[str, int]], dict[str, int]],
 ) -> tuple[str, Callable[[Mapping[str, int]], float]]:
     """Returns the unit of an aim, and what counts it in a plan's kept counts."""
     if aim == "latency_ratio" and latency is not None:
@@ -152,8 +160,73 @@ def _counter(
         whole = latency.total_ms(shapes, {b.name: len(b.active) for b in stats.blocks})
         return "latency", lambda kept: latency.total_ms(shapes, kept) / whole
     if aim == "size_bytes":
-        return "bytes", lambda kept: stats.cost(kept).parameters * BYTES_PER_PARAMETER
-    return aim, lambda kept: getattr(stats.cost(kept), aim)
+        return "bytes", lambda kept: stats.cost(kept, cut(kept)).parameters * BYTES_PER_PARAMETER
+    return aim, lambda kept: getattr(stats.cost(kept, cut(kept)), aim)
+
+
+class _Carried:
+    """The channels that no block transforms any more, and which of them leave their stream.
+
+    Only streams that blocks write to are cut. What else makes a stream is no carry.
+    """
+
+    def __init__(self, stats: GateStats, share: float):
+        if not (math.isfinite(share) and 0 <= share <= 1):
+            raise PlanError(f"cut_carried: expected 0 to 1; found {share}")
+        self.share = share
+        self.blocks: dict[str, list[BlockStats]] = {}  # that write to each stream, if it is cut
+        for block in stats.blocks if share else ():
+            if block.stream is not None:
+                self.blocks.setdefault(block.stream, []).append(block)
+        self.need = {stream.name: np.asarray(stream.need) for stream in stats.streams}
+        for name in self.blocks:
+            if name not in self.need:
+                raise PlanError(
+                    f"the gate statistics do not say how much stream {name!r} is needed: collect"
+                    " them again"
+                )
+            bad = np.flatnonzero(~np.isfinite(self.need[name]))
+            if len(bad):
+                raise PlanError(
+                    f"stream {name!r}: the need of channel {bad[0]} is not a number; the model's"
+                    " weights may be NaN"
+                )
+
+    def counter(
+        self, order: Mapping[str, np.ndarray]
+    ) -> Callable[[Mapping[str, int]], dict[str, int]]:
+        """Returns what counts the channels that leave each stream, when so many stay by block.
+
+        Args:
+            order: places among a block's active channels, the best first, by block.
+        """
+        ranks = {}  # of all channels of a stream in each of its blocks (blocks, channels)
+        for stream, blocks in self.blocks.items():
+            ranks[stream] = np.full((len(blocks), len(self.need[stream])), 1 << 60)
+            for row, block in zip(ranks[stream], blocks, strict=True):
+                row[np.array(block.active, int)[order[block.name]]] = np.arange(len(block.active))
+
+        def count(kept):
+            result = {}
+            for stream, blocks in self.blocks.items():
+                counts = np.array([kept[block.name] for block in blocks])
+                free = (ranks[stream] >= counts[:, None]).all(axis=0).sum()
+                result[stream] = self.count(int(free), ranks[stream].shape[1])
+            return result
+
+        return count
+
+    def cut(self, stream: str, kept: Collection[int]) -> tuple[int, ...]:
+        """Returns the channels that leave a stream of which these are kept."""
+        if stream not in self.blocks:
+            return ()
+        need = self.need[stream]
+        free = np.setdiff1d(np.arange(len(need)), np.array(sorted(kept), int))
+        least = free[np.argsort(need[free], kind="stable")]
+        return tuple(sorted(least[: self.count(len(free), len(need))].tolist()))
+
+    def count(self, free: int, channels: int) -> int:
+        return min(math.floor(self.share * free + 1e-9), channels - 1)  # a stream keeps one
 
 
 class _Ranking:
@@ -169,6 +242,7 @@ class _Ranking:
     def __init__(self, stats, by, measure, multiple, minimum, protect):
         self.stats, self.by, self.multiple, self.minimum = stats, by, multiple, minimum
         self.protect = frozenset(protect)
+        self.order: dict[str, np.ndarray] = {}  # of the active channels, the best first
         self.sorted: dict[str, np.ndarray] = {}  # scores, the best first
         self.costs: dict[str, np.ndarray] = {}  # with 0, 1, ... channels
         self.steps: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -179,6 +253,7 @@ class _Ranking:
                     f"block {block.name!r}: the mean {by} of channel {block.active[bad[0]]} is"
                     " not a number; the model's weights may be NaN"
                 )
+            self.order[block.name] = np.argsort(-block.scores(by), kind="stable")
             self.sorted[block.name] = np.sort(block.scores(by))[::-1]
             # Where more channels cost less, as whole tiles of them do, they can as well stay.
             self.costs[block.name] = np.minimum.accumulate(measure(block)[::-1])[::-1]
@@ -215,7 +290,7 @@ class _Ranking:
         """Returns the best so many channels of each block."""
         result = {}
         for block in self.stats.blocks:
-            best = np.argsort(-block.scores(self.by), kind="stable")[: counts[block.name]]
+            best = self.order[block.name][: counts[block.name]]
             result[block.name] = tuple(sorted(block.active[i] for i in best))
         return result
 
@@ -285,24 +360,35 @@ def _slope(values: np.ndarray, costs: np.ndarray, start: int, stop: int) -> floa
     return float((values[stop] - values[start]) / saved) if saved else math.inf
 
 
-def _plan(stats, aim, by, per, cutoff, kept) -> PruningPlan:
+def _plan(stats, aim, by, per, cutoff, kept, carried: _Carried) -> PruningPlan:
     blocks = []
     for block in stats.blocks:
         channels = tuple(kept.get(block.name, block.active))
         check_kept(block.name, channels, frozenset(block.active))
         channels = tuple(map(int, channels))  # JSON takes no NumPy integers
         blocks.append(BlockPlan(block.name, block.shape.channels, len(block.active), channels))
-    return PruningPlan(stats.model, aim, by, per, cutoff, tuple(blocks), _orders(stats, blocks))
+    if carried.share:
+        aim += f", {carried.share:.2%} of what is only carried cut"
+    orders = _orders(stats, blocks, carried)
+    return PruningPlan(stats.model, aim, by, per, cutoff, tuple(blocks), orders)
 
 
-def _orders(stats: GateStats, blocks: Sequence[BlockPlan]) -> tuple[StreamOrder, ...]:
-    """Returns the orders that make what the blocks keep few contiguous runs of their streams."""
+def _orders(
+    stats: GateStats, blocks: Sequence[BlockPlan], carried: _Carried
+) -> tuple[StreamOrder, ...]:
+    """Returns the orders that make what the blocks keep few contiguous runs of their streams,
+    without the channels that are cut."""
     kept: dict[str, list[BlockPlan]] = {}
     for block, plan in zip(stats.blocks, blocks, strict=True):
         if block.stream is not None:
             kept.setdefault(block.stream, []).append(plan)
-    orders = (
-        StreamOrder(stream, order_channels([plan.kept for plan in plans], plans[0].channels))
-        for stream, plans in kept.items()
-    )
-    return tuple(order for order in orders if order.order != tuple(range(len(order.order))))
+    orders = []
+    for stream, plans in kept.items():
+        cut = carried.cut(stream, {channel for plan in plans for channel in plan.kept})
+        stay = sorted(set(range(plans[0].channels)).difference(cut))
+        places = {channel: place for place, channel in enumerate(stay)}
+        active = [[places[channel] for channel in plan.kept] for plan in plans]
+        order = tuple(stay[place] for place in order_channels(active, len(stay)))
+        if cut or order != tuple(stay):
+            orders.append(StreamOrder(stream, order, cut))
+    return tuple(orders)

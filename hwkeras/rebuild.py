@@ -11,7 +11,7 @@ from hwkeras.graph import all_layers, highway_blocks, require_blocks, rewire
 from hwkeras.layers import HighwayBlock
 from hwkeras.plan import PlanError, PruningPlan
 from hwkeras.stats import model_digest
-from hwkeras.streams import Streams, find_streams
+from hwkeras.streams import WIDTHS, Streams, find_streams
 
 
 def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
@@ -19,6 +19,10 @@ def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
 
     Exactly: on the pruned channels of a block, its gate is t = 0 and its transform is h = 0. The
     second matters because the gate reads h: a pruned channel feeds the gates of the others no more.
+
+    A channel that the plan cuts out of its stream is not even carried: the layers that make it
+    make it no more, and its readers (transforms, projections, dense layers, convolutions) compute
+    what they do with 0 in that channel's rows of their kernels.
 
     A block left with no channel disappears from the graph; if its carry has a projection, the
     projection stays. Everything else is copied, weights included.
@@ -43,6 +47,9 @@ def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
         if isinstance(layer, HighwayBlock):
             channels = kept.get(layer.name, layer.active)
             config["active"] = sorted(orders.positions(layer, channels))
+            config["projects"] = layer.projection is not None  # whatever the widths are now
+        if (width := orders.width(layer)) is not None:
+            config[WIDTHS[type(layer)]] = width
         made[id(layer)] = layer.__class__.from_config(config)
         return made[id(layer)]
 
@@ -102,7 +109,7 @@ class _Orders:
 
     Raises:
         PlanError: if the plan orders a stream that is not there, that has another width, or whose
-            order must stay.
+            order must stay; or cuts a channel that a block keeps.
     """
 
     def __init__(self, model: keras.Model, plan: PruningPlan):
@@ -114,10 +121,18 @@ class _Orders:
             if order.stream not in self.streams.makes.values():
                 raise PlanError(f"stream {order.stream!r} is not one whose channels can be moved")
             width = makers[order.stream].output.shape[-1]
-            if len(order.order) != width:
+            if order.channels != width:
                 raise PlanError(
                     f"stream {order.stream!r} has {width} channels, the plan orders"
-                    f" {len(order.order)}"
+                    f" {order.channels}"
+                )
+        self.cut = {order.stream: order.cut for order in plan.orders if order.cut}
+        for block in plan.blocks:
+            stream = self.streams.makes.get(block.name) or ""
+            for channel in sorted(set(block.kept).intersection(self.cut.get(stream, ()))):
+                raise PlanError(
+                    f"block {block.name!r} keeps channel {channel}, which the plan cuts out of"
+                    f" stream {stream!r}"
                 )
 
     def reads(self, layer: keras.layers.Layer) -> Any:
@@ -128,14 +143,21 @@ class _Orders:
         """Returns the same of the layer's output."""
         return self.orders.get(self.streams.makes.get(layer.name) or "", slice(None))
 
+    def width(self, layer: keras.layers.Layer) -> int | None:
+        """Returns how many channels a layer must now be told to make; None for as many."""
+        stream = self.streams.makes.get(layer.name)
+        return len(self.orders[stream]) if stream in self.cut and type(layer) in WIDTHS else None
+
     def positions(self, block: HighwayBlock, channels) -> list[int]:
-        """Returns the new position of each old channel of a block's stream."""
+        """Returns the new position of each old channel, none of them cut, of a block's stream."""
         order = np.arange(block.channels)[self.makes(block)]
-        return np.argsort(order)[np.asarray(channels, int)].tolist()
+        places = np.zeros(block.channels, int)
+        places[order] = np.arange(len(order))
+        return places[np.asarray(channels, int)].tolist()
 
 
 def _layer_weights(layer: keras.layers.Layer, reads, makes) -> list[np.ndarray]:
-    """Returns a layer's weights for another order of its input and output channels."""
+    """Returns a layer's weights for other input and output channels, or another order of them."""
     weights = layer.get_weights()
     if isinstance(reads, slice) and isinstance(makes, slice):
         return weights  # nothing moves, whatever the layer is
@@ -153,8 +175,8 @@ def _block_weights(block: HighwayBlock, kept: np.ndarray, reads, makes) -> list[
     Args:
         block: the dense one.
         kept: the channels that stay, in the order in which they stand in the slim stream.
-        reads: index of the input's channels.
-        makes: index of the output's channels.
+        reads: index of the input's channels that stay.
+        makes: index of the output's channels that stay.
     """
     rows = np.searchsorted(block.active, kept)
     weights = []

@@ -52,7 +52,7 @@ def search_plan(
 
     wanted = measured(model) - max_drop / 100
     options["per"] = options.get("per") or "parameters"
-    best = make_plan(stats, keep=1.0, **options)
+    best = make_plan(stats, keep=1.0, **{**options, "cut_carried": 0.0})  # nothing is lost
     low, high = 0.0, 1.0  # shares of the dense parameters; `high` is known to be good
     for step in range(_STEPS):
         middle = (low + high) / 2

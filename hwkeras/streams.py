@@ -4,7 +4,8 @@ change it.
 A stream is a set of layer inputs and outputs whose channels correspond one to one: a chain of
 highway blocks, what lies between them channel by channel, and the inputs of what reads them. If
 every layer at a stream is known, its channels can be put in any order and nothing changes, because
-the layers that make it and the layers that read it are permuted along.
+the layers that make it and the layers that read it are permuted along. For the same reason a
+channel can be cut out of it: they all lose that channel.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ _CHANNELWISE = frozenset(
     )
 )  # fmt: skip
 _BLOCKS = (HighwayConv2D, HighwayDense)
+# Read all channels by a kernel `(..., in, out)`, and what their config calls its `out`.
+WIDTHS = {
+    HighwayConv2D: "channels", HighwayDense: "channels", keras.layers.Dense: "units",
+    keras.layers.Conv1D: "filters", keras.layers.Conv2D: "filters",
+}  # fmt: skip
+_RECTIFIERS = frozenset(
+    getattr(keras.layers, name) for name in ("ReLU", "LeakyReLU", "ELU", "Activation")
+)
 _MIXING_ACTIVATIONS = ("softmax", "log_softmax", "glu", "sparsemax")  # look across channels
 
 
@@ -43,10 +52,13 @@ class Streams:
         reads: name of the stream that each layer takes in, by the layer's name; None for one
             whose order must stay.
         makes: name of the stream that each layer gives out, likewise.
+        norms: name of the batch norm that each layer reads the outcome of, and whether through an
+            activation, by the layer's name; only layers without weights lie between.
     """
 
     reads: dict[str, str | None]
     makes: dict[str, str | None]
+    norms: dict[str, tuple[str, bool]] = dataclasses.field(default_factory=dict)
 
 
 def find_streams(model: keras.Model) -> Streams:
@@ -61,7 +73,8 @@ def find_streams(model: keras.Model) -> Streams:
     """
     groups = _Groups()
     tensors: dict[int, tuple[Any, Any]] = {}  # a tensor, kept alive for its id, and its group
-
+    normed: dict[int, tuple[str, bool]] = {}  # likewise, and the batch norm it comes from
+    norms: dict[str, tuple[str, bool]] = {}
     named: dict[str, Any] = {}
 
     def group_of(tensor):
@@ -78,6 +91,10 @@ def find_streams(model: keras.Model) -> Streams:
             groups.join(reads, group_of(tensor))
         for tensor in keras.tree.flatten(outputs):
             tensors[id(tensor)] = (tensor, makes)
+        if len(inputs) == 1 and id(inputs[0]) in normed:
+            norms[layer.name] = normed[id(inputs[0])]
+        if (norm := _norm_behind(layer, norms)) and _is_tensor(outputs):
+            normed[id(outputs)] = norm
         if isinstance(layer, keras.Model):  # its own outputs leave it here
             for tensor in keras.tree.flatten(layer.output):
                 groups.pin(group_of(tensor))
@@ -93,7 +110,17 @@ def find_streams(model: keras.Model) -> Streams:
     rewired = rewire(model, lambda layer: layer, call)
     for tensor in keras.tree.flatten(rewired.output):
         groups.pin(group_of(tensor))
-    return Streams(groups.names("in"), groups.names("out"))
+    return Streams(groups.names("in"), groups.names("out"), norms)
+
+
+def _norm_behind(layer, norms: dict[str, tuple[str, bool]]) -> tuple[str, bool] | None:
+    """Returns the batch norm that a layer's output comes from, and whether by an activation."""
+    if type(layer) is keras.layers.BatchNormalization:
+        return layer.name, False
+    if layer.name not in norms or type(layer) in _BLOCKS or not _passes_channels(layer):
+        return None
+    norm, rectified = norms[layer.name]
+    return norm, rectified or type(layer) in _RECTIFIERS
 
 
 def _passes_channels(layer) -> bool:
@@ -106,6 +133,8 @@ def _passes_channels(layer) -> bool:
         return _is_elementwise(layer.activation)
     if type(layer) is keras.layers.Rescaling:
         return np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0
+    if (getattr(layer, "noise_shape", None) or (None,))[-1] not in (None, 1):
+        return False  # a dropout that counts the channels
     channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
     return channels_last and type(layer) in _CHANNELWISE
 
@@ -114,10 +143,9 @@ def _mixes_channels(layer) -> bool:
     """Returns whether a layer reads all channels by a kernel `(..., in, out)` that we permute."""
     if type(layer) in _BLOCKS:
         return True
-    if type(layer) not in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D):
-        return False
     return (
-        getattr(layer, "groups", 1) == 1
+        type(layer) in WIDTHS
+        and getattr(layer, "groups", 1) == 1
         and getattr(layer, "data_format", "channels_last") == "channels_last"
         and _is_elementwise(layer.activation)
         and not layer.get_config().get("lora_rank")

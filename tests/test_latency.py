@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hwkeras.cost import BlockShape, Cost
 from hwkeras.latency import BlockLatency, LatencyError, LatencyTable
-from hwkeras.plan import BlockStats, GateStats, PlanError
+from hwkeras.plan import BlockStats, GateStats, PlanError, StreamStats
 from hwkeras.planning import make_plan
 
 # 3x3 kernels on 4 channels. Early: 16 positions, 16 MACs for each of a late block's one.
@@ -88,6 +88,16 @@ def test_keep_counts_channels_whatever_they_are_weighed_by():
     assert sum(plan.kept_counts.values()) == 4
     # Out go 0.6 and 0.7 for 1584 and 1296 MACs, 0.8 for 1008, and the late 0.1 for 99.
     assert plan.kept_counts == {"early": 1, "late": 3}
+
+
+def test_a_time_counts_blocks_at_the_width_that_was_measured():
+    blocks = tuple(dataclasses.replace(b, stream=b.name, reads=b.name) for b in STATS.blocks)
+    streams = tuple(StreamStats(b.name, 4, (1.0,) * 4, Cost(1, 1)) for b in blocks)
+    stats = dataclasses.replace(STATS, blocks=blocks, streams=streams)
+    aim = {"latency_ratio": 11 / 15, "latency": TABLE}
+    plan = make_plan(stats, **aim, cut_carried=1.0)
+    assert plan.kept_counts == make_plan(STATS, **aim).kept_counts == {"early": 2, "late": 4}
+    assert plan.cut_counts == {"early": 2}
 
 
 costs = st.sampled_from(["parameters", "macs", "latency"])

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwkeras.cost import BlockShape, Cost
-from hwkeras.plan import BlockPlan, BlockStats, GateStats, PlanError, PruningPlan
+from hwkeras.plan import (
+    BlockPlan,
+    BlockStats,
+    GateStats,
+    PlanError,
+    PruningPlan,
+    StreamOrder,
+    StreamStats,
+)
 from hwkeras.planning import make_plan
 
 DENSE = BlockShape(in_channels=4, channels=4, kernel=(), positions=1, projection=False)
@@ -367,13 +375,204 @@ GOLDEN_STATS = """\
   "blocks": [
     {"name": "a", "shape": {"in_channels": 4, "channels": 4, "kernel": [], "positions": 1, \
 "projection": false}, "active": [0, 1, 2, 3], "mean_gate": [0.8, 0.7, 0.6, 0.5], \
-"max_gate": [0.9, 0.9, 0.9, 0.9], "mean_update": [0.1, 0.2, 0.3, 0.4], "stream": null},
+"max_gate": [0.9, 0.9, 0.9, 0.9], "mean_update": [0.1, 0.2, 0.3, 0.4], "stream": null, \
+"reads": null},
     {"name": "b", "shape": {"in_channels": 4, "channels": 3, "kernel": [], "positions": 1, \
 "projection": true}, "active": [0, 2], "mean_gate": [0.65, 0.55], \
-"max_gate": [1.0, 1.0], "mean_update": [0.25, 0.35], "stream": null}
+"max_gate": [1.0, 1.0], "mean_update": [0.25, 0.35], "stream": null, \
+"reads": null}
+  ],
+  "streams": []
+}
+"""
+GOLDEN_STREAMS = """\
+  "streams": [
+    {"name": "s", "channels": 4, "need": [0.5, 2.0, 1.0, 0.1], \
+"rest": {"parameters": 10, "macs": 6}, "pairs": [["t", {"parameters": 2, "macs": 1}]]},
+    {"name": "t", "channels": 3, "need": [1.0, 1.0, 1.0], \
+"rest": {"parameters": 9, "macs": 5}, "pairs": []}
   ]
 }
 """
+
+
+# The same blocks on streams: a reads and writes s, b reads s and writes t. One channel of s costs
+# 10 parameters outside them, one of t 9, 2 of each in a layer that reads s and makes t.
+STREAMS = dataclasses.replace(
+    STATS,
+    blocks=(
+        dataclasses.replace(STATS.blocks[0], stream="s", reads="s"),
+        dataclasses.replace(STATS.blocks[1], stream="t", reads="s"),
+    ),
+    streams=(
+        StreamStats("s", 4, (0.5, 2.0, 1.0, 0.1), Cost(10, 6), (("t", Cost(2, 1)),)),
+        StreamStats("t", 3, (1.0, 1.0, 1.0), Cost(9, 5)),
+    ),
+)
+
+
+def test_cost_of_statistics_with_channels_cut():
+    assert STREAMS.cost() == STREAMS.cost(cut={}) == STATS.cost()
+    # s has 3: a with 2: norm 12, transform 3 x 2 + 2, gate 2 x 2 + 2 = 26, 10 MACs
+    #          b with 1: norm 12, transform 3 + 1, gate 1 + 1, projection 3 x 3 = 27, 13 MACs
+    assert STREAMS.cost({"a": 2, "b": 1}, {"s": 1}) == Cost(50 - 10 + 26 + 27, 40 - 6 + 10 + 13)
+    # and t has 1: the projection 3 x 1 = 3 of 9; two channels of t, less what s took with it
+    assert STREAMS.cost({"a": 2, "b": 1}, {"s": 1, "t": 2}) == Cost(
+        50 - 10 - 2 * 9 + 2 * 2 + 26 + 21, 40 - 6 - 2 * 5 + 2 * 1 + 10 + 7
+    )
+    with pytest.raises(PlanError) as caught:
+        STREAMS.cost(cut={"u": 1})
+    assert str(caught.value) == "the gate statistics know no stream 'u' to cut: collect them again"
+
+
+def test_the_least_needed_of_what_is_only_carried_is_cut():
+    plan = make_plan(STREAMS, kept={"a": [2, 3], "b": [0]}, cut_carried=0.5)
+    # of s 0 and 1 are carried, 0 is the less needed; of t 1 and 2, as needed as each other
+    assert plan.orders == (StreamOrder("s", (1, 2, 3), (0,)), StreamOrder("t", (0, 2), (1,)))
+    assert plan.cut_counts == {"s": 1, "t": 1}
+    assert plan.aim == "channels given by hand, 50.00% of what is only carried cut"
+    assert '{"stream": "s", "order": [1, 2, 3], "cut": [0]},\n' in plan.to_json()
+    whole = make_plan(STREAMS, kept={"a": [2, 3], "b": [0]}, cut_carried=1.0)
+    assert whole.cut_counts == {"s": 2, "t": 2}
+    # 3 is needed least of all, but a keeps it
+    assert make_plan(STREAMS, kept={"a": [3]}, cut_carried=0.34).orders[0].cut == (0,)
+    # half of one channel is none
+    assert make_plan(STREAMS, kept={"a": [1, 2, 3]}, cut_carried=0.5).cut_counts == {}
+    assert make_plan(STREAMS, kept={}, cut_carried=1.0).cut_counts == {"t": 1}  # b never had 1
+
+
+def test_a_stream_keeps_one_channel():
+    plan = make_plan(STREAMS, keep=0.0, cut_carried=1.0)
+    assert plan.orders == (StreamOrder("s", (1,), (0, 2, 3)), StreamOrder("t", (2,), (0, 1)))
+    assert PruningPlan.from_json(plan.to_json()) == plan
+
+
+def test_an_aim_counts_what_is_cut():
+    # By update go 0.1 0.2 (a) 0.25 (b) 0.3 0.35 0.4. With all of what is carried cut, first t's
+    # one that b never had: less 9, and 4 of the projection: 150 - 13.
+    assert make_plan(STREAMS, parameters=137, per="channel", cut_carried=1.0).kept_counts == {
+        "a": 4, "b": 2,
+    }  # fmt: skip
+    # Then s loses channel 0: 50 - 9 - 10 + 2 = 33; a with 3 of 3: 12 + 12 + 12 = 36;
+    # b: 12 + 3 x 2 + 2 + 6 + projection 6 = 32
+    plan = make_plan(STREAMS, parameters=136, per="channel", cut_carried=1.0)
+    assert plan.kept_counts == {"a": 3, "b": 2}
+    assert STREAMS.cost(plan.kept_counts, plan.cut_counts).parameters == 33 + 36 + 32
+    assert make_plan(
+        STREAMS, parameters=101, per="channel", cut_carried=1.0
+    ) == dataclasses.replace(
+        plan, aim="at most 101 parameters, 100.00% of what is only carried cut"
+    )
+    # s and t of one: 50 - 3 x 10 - 2 x 9 + 2 x 3 x 2 = 14, and b's projection 1 x 1
+    with pytest.raises(PlanError, match="the least is 15 parameters"):
+        make_plan(STREAMS, parameters=1, cut_carried=1.0)
+
+
+@pytest.mark.parametrize(
+    ("stats", "share", "message"),
+    [
+        (STREAMS, -0.1, "cut_carried: expected 0 to 1; found -0.1"),
+        (STREAMS, 1.5, "cut_carried: expected 0 to 1; found 1.5"),
+        (STREAMS, math.nan, "cut_carried: expected 0 to 1; found nan"),
+        (
+            dataclasses.replace(STREAMS, streams=()), 0.5,
+            "the gate statistics do not say how much stream 's' is needed: collect them again",
+        ),
+        (
+            dataclasses.replace(
+                STREAMS,
+                streams=(dataclasses.replace(STREAMS.streams[0], need=(1.0, math.nan, 1.0, 1.0)),),
+            ),
+            0.5,
+            "stream 's': the need of channel 1 is not a number; the model's weights may be NaN",
+        ),
+    ],
+)  # fmt: skip
+def test_a_cut_that_cannot_be_planned_is_refused(stats, share, message):
+    with pytest.raises(PlanError) as caught:
+        make_plan(stats, keep=0.5, cut_carried=share)
+    assert str(caught.value) == message
+
+
+def test_streams_that_must_keep_their_order_are_not_cut():
+    assert make_plan(STATS, keep=0.5, cut_carried=1.0).orders == ()
+
+
+@given(
+    st.lists(st.lists(scores, min_size=5, max_size=5), min_size=1, max_size=4),
+    st.lists(st.floats(0, 3), min_size=5, max_size=5),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.sampled_from(["parameters", "macs"]),
+)
+def test_an_aim_is_met_with_the_least_needed_cut(updates, need, share, limit, aim):
+    blocks = tuple(
+        dataclasses.replace(block, shape=BlockShape(5, 5, (3, 3), 4, False), stream="s", reads="s")
+        for block in stats_with(updates).blocks
+    )
+    streams = (StreamStats("s", 5, tuple(need), Cost(3, 2)),)
+    stats = GateStats("digest", 10, Cost(20, 15), blocks, streams)
+    assert GateStats.from_json(stats.to_json()).streams[0].rest == Cost(3, 2)
+    least = getattr(stats.cost(dict.fromkeys(kept(make_plan(stats, keep=1.0)), 0),
+                               {"s": min(math.floor(share * 5 + 1e-9), 4)}), aim)  # fmt: skip
+    most = getattr(stats.cost(), aim)
+    plan = make_plan(stats, **{aim: least + limit * (most - least)}, cut_carried=share)
+    assert getattr(stats.cost(plan.kept_counts, plan.cut_counts), aim) <= (
+        least + limit * (most - least)
+    )
+    held = set().union(*kept(plan).values())
+    free = set(range(5)) - held
+    cut = set(plan.orders[0].cut) if plan.orders else set()
+    assert len(cut) == min(math.floor(share * len(free) + 1e-9), 4) and cut <= free
+    assert max((need[c] for c in cut), default=0) <= min((need[c] for c in free - cut), default=9)
+    assert PruningPlan.from_json(plan.to_json()) == plan
+    # a channel more for any block would not fit
+    for name, count in plan.kept_counts.items():
+        if count < 5:
+            block = next(block for block in blocks if block.name == name)
+            order = np.argsort(-block.scores("update"), kind="stable")
+            more = 5 - len(held | {int(order[count])})
+            cost = stats.cost(
+                plan.kept_counts | {name: count + 1},
+                {"s": min(math.floor(share * more + 1e-9), 4)},
+            )
+            assert getattr(cost, aim) > (least + limit * (most - least)) * (1 - 1e-12)
+
+
+def test_streams_read_as_json_with_a_stream_a_line():
+    assert STREAMS.to_json().endswith(GOLDEN_STREAMS)
+    assert GateStats.from_json(STREAMS.to_json()) == STREAMS
+
+
+def test_statistics_of_before_there_were_streams_are_read():
+    old = GOLDEN_STATS.replace(', "reads": null', "").replace(',\n  "streams": []', "")
+    assert "streams" not in old and "reads" not in old
+    assert GateStats.from_json(old) == STATS
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('"name": "t"', '"name": "s"', "{broken} two streams are named 's'"),
+        ("[0.5, 2.0, 1.0, 0.1]", "[0.5]", "{broken} expected 4 numbers as need of stream 's'"),
+        ("[0.5, 2.0, 1.0, 0.1]", '[0, 0, 0, "x"]', "{broken} expected 4 numbers as need of stream"),
+        (
+            '"channels": 4, "need": [0.5, 2.0, 1.0, 0.1]', '"channels": 2, "need": [0.5, 2.0]',
+            "{broken} stream 's' has 2 channels and 4 at block 'a'",
+        ),
+        ('"rest": {"parameters": 10, "macs": 6}', '"rest": {"macs": 6}', "{broken} TypeError("),
+        ('"parameters": 10', '"parameters": "x"', "{broken} TypeError("),
+        ('"parameters": 2,', '"parameters": null,', "{broken} TypeError("),
+        ('"reads": "s"', '"reads": "t"', "{broken} stream 't' has 3 channels and 4 at block 'a'"),
+        ('"reads": "s"', '"reads": 5', "{broken} block 'a': stream is no name"),
+    ],
+)  # fmt: skip
+def test_broken_streams_are_refused(before, after, message):
+    text = STREAMS.to_json()
+    assert before in text
+    with pytest.raises(PlanError) as caught:
+        GateStats.from_json(text.replace(before, after))
+    assert str(caught.value).startswith(message.format(broken="broken gate statistics:"))
 
 
 def test_a_plan_reads_as_json_with_a_block_a_line():
@@ -515,7 +714,13 @@ junk = st.sampled_from([None, True, -1, 0, 2, 10**15, 0.5, math.inf, "", "a", []
 @settings(max_examples=500)
 @given(st.data())
 def test_any_value_replaced_is_read_or_refused_but_never_crashes(data):
-    kind, text = data.draw(st.sampled_from([(PruningPlan, GOLDEN), (GateStats, GOLDEN_STATS)]))
+    whole = [
+        (PruningPlan, GOLDEN),
+        (PruningPlan, make_plan(STREAMS, keep=0.5, cut_carried=0.5).to_json()),
+        (GateStats, GOLDEN_STATS),
+        (GateStats, STREAMS.to_json()),
+    ]
+    kind, text = data.draw(st.sampled_from(whole))
     content = json.loads(text)
     *path, last = data.draw(st.sampled_from(places(content)[1:]))
     place = content
@@ -530,6 +735,7 @@ def test_any_value_replaced_is_read_or_refused_but_never_crashes(data):
         if kind is GateStats:
             make_plan(value, keep=0.5)
             make_plan(value, macs=10**30)
+            make_plan(value, macs=10**30, cut_carried=0.5)
     except PlanError:
         return
     assert isinstance(value, kind)

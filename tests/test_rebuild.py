@@ -16,7 +16,8 @@ t[p] = sigmoid(-1e9) = 0 exactly. It never cuts, slices or reorders anything, an
 `hwkeras.graph`. A second oracle computes a whole dense net in NumPy.
 
 A plan may also reorder streams, which must change nothing: plans here order every stream that is
-free to move, at random.
+free to move, at random. And it may cut channels out of them that no block keeps: the oracle then
+has 0 in those channels' rows of every kernel that reads the stream, and carries them as before.
 """
 
 import dataclasses
@@ -33,9 +34,9 @@ from keras import layers
 from hwkeras.graph import GraphError, highway_blocks
 from hwkeras.layers import HighwayBlock, HighwayConv2D, HighwayDense
 from hwkeras.models import HighwayConfig, highway_net
-from hwkeras.plan import PlanError, StreamOrder
+from hwkeras.plan import BlockStats, GateStats, PlanError, PruningPlan, StreamOrder
 from hwkeras.rebuild import apply_plan
-from hwkeras.stats import model_cost
+from hwkeras.stats import model_cost, stream_stats
 from hwkeras.streams import find_streams
 
 
@@ -48,9 +49,21 @@ def numbers(outputs):
     return keras.tree.map_structure(lambda y: np.array(keras.ops.convert_to_numpy(y)), outputs)
 
 
-def carried(model, kept, data):
-    """Returns what the model gives with h = 0 and t = 0 on the pruned channels; see above."""
+def carried(model, kept, data, cuts=None):
+    """Returns what the model gives with h = 0 and t = 0 on the pruned channels, and 0 in the rows
+    of the channels that are cut out of streams; see above."""
     weights = model.get_weights()
+    reads = find_streams(model).reads if cuts else {}
+    for layer in model._flatten_layers():
+        cut = (cuts or {}).get(reads.get(layer.name))
+        readers = [layer]
+        if isinstance(layer, HighwayBlock):
+            readers = [layer.transform, layer.projection]
+        for kernel in [getattr(reader, "kernel", None) for reader in readers if cut]:
+            if kernel is not None:
+                changed = np.array(keras.ops.convert_to_numpy(kernel))
+                changed[..., list(cut), :] = 0
+                kernel.assign(changed)
     for name, block in blocks_of(model).items():
         pruned = [i for i, channel in enumerate(block.active) if channel not in kept[name]]
         for variable, value in (
@@ -203,9 +216,30 @@ def pruned_before():
     return keras.Model(x, layers.Dense(3)(layers.Flatten()(y))), images(5, 5, 9)
 
 
+def free_streams():
+    """Streams that may all be cut, at every layer that may read or make one: a convolution from a
+    stream to itself, a block called twice, a block whose projection only changes the width, an
+    empty one, two sums, norms and poolings between."""
+    x = keras.Input((8, 6, 3), name="image")
+    y = layers.Conv2D(5, 3, padding="same", activation="relu", name="stem")(x)
+    y = HighwayConv2D(5, name="a")(y)
+    z = layers.ReLU()(layers.BatchNormalization(scale=False, name="bn")(y))
+    y = layers.Add()([y, layers.Conv2D(5, 3, padding="same", name="residual")(z)])
+    block = HighwayConv2D(5, name="b")
+    y = block(layers.MaxPooling2D(2)(block(y)))
+    y = HighwayConv2D(6, kernel_size=1, name="wider")(y)
+    y = HighwayConv2D(6, strides=2, active=[], name="empty")(y)
+    left = HighwayConv2D(4, name="c")(layers.Conv2D(4, 2, padding="same", name="between")(y))
+    y = layers.Add()([left, HighwayConv2D(4, active=[0, 3], name="d")(y)])
+    y = layers.GlobalAveragePooling2D()(layers.Activation("relu")(y))
+    y = HighwayDense(3, name="e")(layers.Dense(3, activation="relu", name="dense")(y))
+    y = layers.BatchNormalization(center=False, name="last")(y)
+    return keras.Model(x, layers.Dense(3, name="logits")(y)), images(8, 6, 3)
+
+
 MODELS = [
     poster_net, users_net, two_in_two_out, dicts, shared, nested, backbones, sequential, table,
-    odd_sides, one_channel, pruned_before,
+    odd_sides, one_channel, pruned_before, free_streams,
 ]  # fmt: skip
 
 
@@ -233,6 +267,32 @@ def random_orders(model, seed):
     return {name: rng.permutation(makers[name].output.shape[-1]).tolist() for name in free}
 
 
+def random_cuts(model, orders, kept, seed):
+    """Returns random channels that no block keeps, not all, of each ordered stream, by name; and
+    takes them out of the orders."""
+    rng, makes, cuts = np.random.default_rng(seed), find_streams(model).makes, {}
+    for stream, order in orders.items():
+        held = {channel for name, channels in kept.items() if makes[name] == stream
+                for channel in channels}  # fmt: skip
+        free = [channel for channel in order if channel not in held]
+        count = min(rng.integers(len(free) + 1), len(order) - 1)
+        cuts[stream] = sorted(rng.choice(free, count, replace=False).tolist()) if count else []
+        order[:] = [channel for channel in order if channel not in cuts[stream]]
+    return cuts
+
+
+def costs(model):
+    """Returns the statistics that count a model's cost, with no gates in them."""
+    streams, rest, blocks = find_streams(model), model_cost(model), []
+    for name, block in blocks_of(model).items():
+        if block.active:
+            none = (0.0,) * len(block.active)
+            shape, stream, reads = block.block_shape(), streams.makes[name], streams.reads[name]
+            blocks.append(BlockStats(name, shape, block.active, none, none, none, stream, reads))
+            rest = rest - shape.cost(len(block.active))
+    return GateStats("", 1, rest, tuple(blocks), stream_stats(model))
+
+
 def where(model, orders):
     """Returns for each block the channel that stands at each place of its stream."""
     streams = find_streams(model).makes
@@ -240,23 +300,26 @@ def where(model, orders):
     return {name: orders.get(streams[name], range(block.channels)) for name, block in blocks}
 
 
-def check(model, kept, data, orders=None):
+def with_streams(plan, orders, cuts):
+    """Returns a plan that puts streams in these orders and cuts these channels out of them."""
+    streams = (StreamOrder(name, tuple(o), tuple(cuts.get(name, ()))) for name, o in orders.items())
+    return dataclasses.replace(plan, orders=tuple(streams))
+
+
+def check(model, kept, data, orders=None, cuts=None):
     """Applies the plan, checks all that it promises, returns the slim model."""
-    orders = orders or {}
+    orders, cuts = orders or {}, cuts or {}
     config, weights = model.get_config(), [w.tobytes() for w in model.get_weights()]
-    expected = carried(model, kept, data)
-    stream_orders = tuple(StreamOrder(name, tuple(order)) for name, order in orders.items())
-    plan = dataclasses.replace(plan_by_hand(model, kept), orders=stream_orders)
+    expected = carried(model, kept, data, cuts)
+    plan = with_streams(plan_by_hand(model, kept), orders, cuts)
+    assert PruningPlan.from_json(plan.to_json()) == plan
     slim = apply_plan(model, plan)
     assert_equal_in_range(slim(data, training=False), expected)
     assert model.get_config() == config
     assert [w.tobytes() for w in model.get_weights()] == weights
     assert not {id(w) for w in slim.weights} & {id(w) for w in model.weights}
     shapes = {name: block.block_shape() for name, block in blocks_of(model).items()}
-    cost = model_cost(model)
-    for name, shape in shapes.items():
-        active = len(blocks_of(model)[name].active)
-        cost = cost - shape.cost(active) + shape.cost(len(kept[name]))
+    cost = costs(model).cost(plan.kept_counts, plan.cut_counts)
     assert cost == model_cost(slim)
     assert cost.parameters == slim.count_params()
     places = where(model, orders)
@@ -281,19 +344,26 @@ def test_apply_plan_is_exact_once_and_twice(build):
     )
     def holds(seed, once, twice):
         orders = random_orders(randomize(model, seed), seed) if seed % 4 else {}
-        slim = check(model, once, data, orders)
+        cuts = random_cuts(model, orders, once, seed) if seed % 4 > 1 else {}
+        slim = check(model, once, data, orders, cuts)
         if any(block.active for block in blocks_of(slim).values()):
             again = {
                 name: twice.draw(subsets(block.active)) for name, block in blocks_of(slim).items()
             }
-            slimmer = check(slim, again, data, random_orders(slim, seed))
+            slim_orders = random_orders(slim, seed)
+            slim_cuts = random_cuts(slim, slim_orders, again, seed) if seed % 4 else {}
+            slimmer = check(slim, again, data, slim_orders, slim_cuts)
             # and so, in two steps, what one step gives
             places = where(model, orders)
             both = {
                 name: tuple(sorted(places[name][place] for place in again.get(name, ())))
                 for name in once
             }
-            assert_equal_in_range(slimmer(data, training=False), carried(model, both, data))
+            gone = {stream: set(channels) for stream, channels in cuts.items()}
+            for stream, channels in slim_cuts.items():
+                old = [orders[stream][place] if stream in orders else place for place in channels]
+                gone[stream] = gone.get(stream, set()).union(old)
+            assert_equal_in_range(slimmer(data, training=False), carried(model, both, data, gone))
 
     holds()
 
@@ -337,8 +407,9 @@ def test_a_pruned_channel_feeds_no_gate_any_more():
     np.testing.assert_allclose(slim(row), [[2 + (6 - 2) / 4, 3.0]], rtol=1e-6)
 
 
-def numpy_net(model, kept, x):
-    """Returns what the table net gives, in float64, with h = 0 and t = 0 where pruned."""
+def numpy_net(model, kept, x, cuts):
+    """Returns what the table net gives, in float64, with h = 0 and t = 0 where pruned, and nobody
+    reading the channels that are cut."""
     value = {w.path: keras.ops.convert_to_numpy(w).astype(float) for w in model.weights}
 
     def norm(x, path):
@@ -350,15 +421,20 @@ def numpy_net(model, kept, x):
     def linear(x, path):
         return x @ value[f"{path}/kernel"] + value.get(f"{path}/bias", 0.0)
 
+    def seen(x):  # streams differ in width, and so in name
+        stays = np.ones(x.shape[-1])
+        stays[list(cuts[x.shape[-1]])] = 0
+        return x * stays
+
     x = linear(x, "stem")
     for name, channels in kept.items():
         stays = np.zeros(value[f"{name}/gate/bias"].shape)
         stays[list(channels)] = 1
-        h = linear(np.maximum(norm(x, f"{name}/norm"), 0), f"{name}/transform") * stays
+        h = linear(seen(np.maximum(norm(x, f"{name}/norm"), 0)), f"{name}/transform") * stays
         t = stays / (1 + np.exp(-linear(h, f"{name}/gate")))
-        carry = linear(x, f"{name}/projection") if f"{name}/projection/kernel" in value else x
+        carry = linear(seen(x), f"{name}/projection") if f"{name}/projection/kernel" in value else x
         x = h * t + (1 - t) * carry
-    return linear(np.maximum(norm(x, "norm"), 0), "logits")
+    return linear(seen(np.maximum(norm(x, "norm"), 0)), "logits")
 
 
 @functools.cache
@@ -371,14 +447,19 @@ def table_net():
 @given(
     seed=st.integers(0, 2**16),
     kept=st.tuples(*(subsets(tuple(range(channels))) for channels in (6, 6, 4, 4))),
+    cut=st.booleans(),
 )
-@example(seed=0, kept=((), (), (), ()))
-@example(seed=0, kept=((0, 2, 4), (1, 3, 5), (1,), (3,)))
-def test_apply_plan_equals_numpy(seed, kept):
+@example(seed=0, kept=((), (), (), ()), cut=False)
+@example(seed=0, kept=((0, 2, 4), (1, 3, 5), (1,), (3,)), cut=False)
+@example(seed=0, kept=((0, 2), (2, 5), (1,), (3,)), cut=True)
+def test_apply_plan_equals_numpy(seed, kept, cut):
     model, x = randomize(table_net(), seed), images(3)
     named = dict(zip(blocks_of(model), kept, strict=True))
-    slim = apply_plan(model, plan_by_hand(model, named))
-    assert_equal_in_range(slim(x), numpy_net(model, named, x).astype("float32"))
+    orders = random_orders(model, seed)
+    cuts = random_cuts(model, orders, named, seed) if cut else dict.fromkeys(orders, ())
+    slim = apply_plan(model, with_streams(plan_by_hand(model, named), orders, cuts))
+    by_width = {5: cuts["stem"], 6: cuts["stage1_block1"], 4: cuts["stage2_block1"]}
+    assert_equal_in_range(slim(x), numpy_net(model, named, x, by_width).astype("float32"))
 
 
 def test_models_with_free_streams_are_among_these():
@@ -445,6 +526,39 @@ def test_a_slim_model_can_be_trained():
     before = [w.copy() for w in slim.get_weights()]
     slim.fit(images(3), np.ones((4, 5)), verbose=0)
     assert all((a != b).any() for a, b in zip(before, slim.get_weights(), strict=True))
+
+
+def test_a_channel_cut_out_of_a_stream_by_hand():
+    """A stem of two, a block that keeps channel 0, logits that read both: channel 1 goes."""
+    x = keras.Input((1,), name="x")
+    y = layers.Dense(2, use_bias=False, name="stem")(x)
+    block = HighwayDense(2, epsilon=0.0, name="a")
+    logits = layers.Dense(1, name="logits")
+    model = keras.Model(x, logits(block(y)))
+    model.get_layer("stem").set_weights([np.array([[1.0, 5.0]])])
+    block.transform.set_weights([np.array([[3.0, 0.0], [7.0, 0.0]]), np.zeros(2)])
+    block.gate.set_weights([np.zeros((2, 2)), np.zeros(2)])  # t = 1/2
+    logits.set_weights([np.array([[1.0], [10.0]]), np.array([0.25])])
+    plan = with_streams(plan_by_hand(model, {"a": (0,)}), {"stem": [0]}, {"stem": [1]})
+    slim = apply_plan(model, plan)
+    # x = 2: the stream is (2, 10); h_0 = 3 * 2, without 7 * 10; y_0 = (2 + 6) / 2; logits 4 + 1/4
+    np.testing.assert_allclose(slim(np.array([[2.0]])), [[4.25]], rtol=1e-6)
+    assert [w.shape for w in slim.weights] == [
+        (1, 1), *[(1,)] * 4, (1, 1), (1,), (1, 1), (1,), (1, 1), (1,),
+    ]  # fmt: skip
+    assert slim.get_layer("a").active == (0,)
+
+
+def test_a_projection_stays_where_a_cut_makes_the_widths_equal():
+    x = keras.Input((3,), name="x")
+    y = HighwayDense(4, name="a")(layers.Dense(3, name="stem")(x))
+    model = randomize(keras.Model(x, layers.Dense(2, name="logits")(y)))
+    plan = with_streams(plan_by_hand(model, {"a": (1,)}), {"a": [1, 3, 0]}, {"a": [2]})
+    slim = apply_plan(model, plan)
+    assert slim.get_layer("a").projection is not None
+    copy = type(slim).from_config(slim.get_config())  # what a .keras file does to it
+    copy.set_weights(slim.get_weights())
+    assert_equal_in_range(copy(images(3)), carried(model, {"a": (1,)}, images(3), {"a": [2]}))
 
 
 # Plans that do not fit

@@ -15,10 +15,10 @@ from hwkeras.cost import Cost
 from hwkeras.graph import GraphError, highway_blocks
 from hwkeras.layers import HighwayConv2D, HighwayDense
 from hwkeras.models import HighwayConfig, highway_net
-from hwkeras.plan import PlanError
+from hwkeras.plan import PlanError, StreamStats
 from hwkeras.planning import make_plan
 from hwkeras.rebuild import apply_plan
-from hwkeras.stats import collect_stats, model_cost, model_digest
+from hwkeras.stats import collect_stats, model_cost, model_digest, stream_stats
 
 LN3 = np.log(3)
 
@@ -241,6 +241,101 @@ def test_the_digest_is_of_the_blocks():
     assert model_digest(keras.Model(x, layers.Dense(9)(dense_net(2)(x)))) == digest
 
 
+# How much readers need the channels of a stream
+
+
+def test_need_by_hand():
+    x = keras.Input((3,), name="x")
+    y = layers.Dense(2, name="stem")(x)
+    block = HighwayDense(2, epsilon=0.0, name="a")
+    y = layers.BatchNormalization(name="norm")(block(y))
+    logits = layers.Dense(1, name="logits")
+    model = keras.Model(x, logits(layers.ReLU()(y)))
+    # The block: relu of a normal with mean 0 and deviation 1 has mean square 1/2, with mean 2 and
+    # deviation 0 it is 4; kernel rows of squared length 2 and 1: 1 and 4, mean 2.5.
+    block.norm.gamma.assign([-1.0, 0.0])
+    block.norm.beta.assign([0.0, 2.0])
+    block.transform.kernel.assign([[1.0, 1.0], [0.0, -1.0]])
+    # The logits, behind norm and relu: both 1/2, rows 9 and 1: 4.5 and 0.5, mean 2.5.
+    logits.kernel.assign([[3.0], [1.0]])
+    (stream,) = stream_stats(model)
+    assert (stream.name, stream.channels) == ("stem", 2)
+    assert stream.need == pytest.approx([4.5 / 2.5, 4 / 2.5])
+    # The stem makes a channel of 3 weights and a bias, the norm has 4, the logits read one weight.
+    assert (stream.rest, stream.pairs) == (Cost(3 + 1 + 4 + 1, 3 + 1), ())
+
+
+def test_need_of_readers_without_a_norm_and_of_projections():
+    x = keras.Input((3,), name="x")
+    y = layers.Dense(2, name="stem", use_bias=False)(x)
+    between = layers.Dense(2, name="between")
+    block = HighwayDense(3, epsilon=0.0, name="a")
+    model = keras.Model(x, layers.Dense(1, name="logits")(block(between(y))))
+    between.kernel.assign([[1.0, 2.0], [0.0, 1.0]])  # rows of squared length 5 and 1
+    block.norm.gamma.assign([0.0, 0.0])  # and beta is 0: the transform sees nothing
+    block.norm.moving_mean.assign([1.0, 0.0])
+    block.norm.moving_variance.assign([3.0, 2.0])  # mean squares 1 + 3 and 2
+    block.projection.kernel.assign([[1.0, 1.0, 0.0], [0.0, 1.0, 3.0]])  # 2 and 10: 8 and 20
+    model.get_layer("logits").kernel.assign([[0.0], [0.0], [0.0]])
+    stem, made, last = stream_stats(model)
+    assert stem.need == pytest.approx([5 / 3, 1 / 3])
+    assert made.need == pytest.approx([8 / 14, 20 / 14])
+    assert last.need == (0.0, 0.0, 0.0)
+    # between reads stem and makes its own: 2 x 2 weights, one for each pair of channels
+    assert stem == StreamStats("stem", 2, stem.need, Cost(3 + 2, 3 + 2), (("between", Cost(1, 1)),))
+    assert (made.rest, made.pairs) == (Cost(2 + 1, 2), ())
+    assert (last.rest, last.pairs) == (Cost(1, 1), ())  # the block's projection is the block's
+
+
+def test_costs_of_a_stream_of_images():
+    x = keras.Input((6, 4, 3), name="image")
+    y = layers.Conv2D(2, 3, padding="same", name="stem")(x)  # 24 positions
+    y = HighwayConv2D(5, strides=2, active=[], name="empty")(y)  # 6 positions
+    y = layers.Conv2D(4, 2, name="conv")(layers.BatchNormalization(scale=False)(y))  # 2
+    model = keras.Model(x, layers.Flatten()(y))
+    stem, empty = stream_stats(model)
+    # the stem's 27 weights and a bias; the projection's row of 5
+    assert (stem.rest, stem.pairs) == (
+        Cost(27 + 1 + 5, 24 * 27 + 6 * 5), (("empty", Cost(1, 6)),),
+    )  # fmt: skip
+    # the projection's column of 2; 3 of the norm; 4 x 4 of the convolution
+    assert (empty.rest, empty.pairs) == (Cost(2 + 3 + 16, 6 * 2 + 2 * 16), ())
+
+
+@settings(max_examples=20)
+@given(st.floats(-3, 3), st.floats(0.01, 3), st.booleans())
+def test_the_mean_square_behind_a_norm_against_an_integral(beta, gamma, rectified):
+    x = keras.Input((2,), name="x")
+    y = HighwayDense(2, name="a")(layers.Dense(2, name="stem")(x))
+    norm, logits = layers.BatchNormalization(name="norm"), layers.Dense(1, name="logits")
+    y = norm(y)
+    model = keras.Model(x, logits(layers.ReLU()(y) if rectified else y))
+    model.get_layer("a").transform.kernel.assign(np.zeros((2, 2)))
+    logits.kernel.assign(np.ones((2, 1)))
+    norm.gamma.assign([gamma, 0.0])
+    norm.beta.assign([beta, 1.0])  # the other channel's is 1
+    z = np.linspace(-9, 9, 20001)
+    seen = beta + gamma * z
+    square = (np.maximum(seen, 0) if rectified else seen) ** 2
+    square = float(np.sum(square * np.exp(-z * z / 2)) * (z[1] - z[0]) / np.sqrt(2 * np.pi))
+    mean = (square + 1) / 2
+    assert stream_stats(model)[0].need == pytest.approx([square / mean, 1 / mean], rel=1e-4)
+
+
+def test_weights_that_are_nan_leave_no_channel_to_cut():
+    x = keras.Input((3,), name="x")
+    y = HighwayDense(2, name="a")(layers.Dense(2, name="stem")(x))
+    model = keras.Model(x, layers.Dense(1, name="logits")(y))
+    model.get_layer("logits").kernel.assign([[np.nan], [1.0]])
+    stats = collect_stats(model, np.ones((2, 3)))
+    make_plan(stats, keep=0.5)
+    with pytest.raises(PlanError) as caught:
+        make_plan(stats, keep=0.5, cut_carried=0.5)
+    assert str(caught.value) == (
+        "stream 'stem': the need of channel 0 is not a number; the model's weights may be NaN"
+    )
+
+
 @functools.cache
 def image_net():
     config = HighwayConfig(stem=3, stages=(4, 5), blocks=2, strides=(1, 2))
@@ -259,6 +354,7 @@ def image_net():
             "minimum": st.sampled_from([0, 1]),
             "protect": st.sampled_from([(), ("stage1_block2",)]),
             "by": st.sampled_from(["update", "gate"]),
+            "cut_carried": st.sampled_from([0.0, 0.0, 0.4, 1.0]),
         }
     ),
     seed=st.integers(0, 2**16),
@@ -275,14 +371,16 @@ def test_a_size_is_met_by_the_model_that_the_plan_gives(aim, share, rules, seed)
         for block in stats.blocks
     )
     stats = dataclasses.replace(stats, blocks=blocks)
-    least = stats.cost(make_plan(stats, keep=0.0, **rules).kept_counts)
+    smallest = make_plan(stats, keep=0.0, **rules)
+    least = stats.cost(smallest.kept_counts, smallest.cut_counts)
     low, high = getattr(least, aim), getattr(stats.cost(), aim)
     limit = int(low + share * (high - low))
     plan = make_plan(stats, **{aim: limit}, **rules)
     slim = apply_plan(model, plan)
     true = Cost(slim.count_params(), model_cost(slim).macs)
     assert getattr(true, aim) <= limit
-    assert true == stats.cost(plan.kept_counts)
+    assert true == stats.cost(plan.kept_counts, plan.cut_counts)
+    assert collect_stats(slim, np.zeros((1, 6, 6, 1))).cost() == true
 
 
 def test_the_dense_models_cost_is_predicted_exactly():

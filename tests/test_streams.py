@@ -40,6 +40,9 @@ def test_the_streams_of_a_highway_net():
     assert streams.reads["stage1_block1"] == "stem"
     assert streams.reads["stage2_block1"] == "stage1_block1"
     assert streams.reads["logits"] == "stage2_block1"
+    assert streams.norms == {
+        "relu": ("norm", False), "pool": ("norm", True), "logits": ("norm", True),
+    }  # fmt: skip
 
 
 @keras.saving.register_keras_serializable("test_streams")
@@ -95,6 +98,7 @@ FIXED = {
     "a depthwise convolution": lambda x: layers.DepthwiseConv2D(3)(x),
     "concatenation": lambda x: layers.Concatenate()([x, x]),
     "one gate for all channels": lambda x: layers.Multiply()([x, layers.Conv2D(1, 1)(x)]),
+    "a dropout that counts channels": lambda x: layers.Dropout(0.5, noise_shape=(None, 1, 1, 6))(x),
     "channels moved by an operation": lambda x: keras.ops.flip(x, axis=-1),
     "an operation with a constant": lambda x: x * np.arange(6.0, dtype=np.float32),
     "a mean over channels": lambda x: keras.ops.expand_dims(keras.ops.average(x, axis=-1), -1),
@@ -199,6 +203,67 @@ def test_an_order_that_does_not_fit_is_refused_by_name(order, stream, message):
     with pytest.raises(PlanError) as caught:
         apply_plan(net, plan)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "order, cut, stream, message",
+    [
+        ([0, 1, 2, 3], [4, 5], "stem", None),
+        ([0, 1, 2], [4, 5], "stem", "order and cut together are no permutation of 0 to 4"),
+        ([0, 1, 2, 3], [3, 4, 5], "stem", "order and cut together are no permutation of 0 to 6"),
+        ([0, 1, 2, 3, 4], [True], "stem", "order and cut together are no permutation of 0 to 5"),
+        ([0, 1, 2, 3], [5, 4], "stem", "cut channels must be ascending"),
+        ([], [0, 1, 2, 3, 4, 5], "stem", "every channel is cut; one must stay"),
+    ],
+)
+def test_a_cut_that_does_not_fit_is_refused_by_name(order, cut, stream, message):
+    _, plan = ordered(order, stream)
+    plan = dataclasses.replace(plan, orders=(StreamOrder(stream, tuple(order), tuple(cut)),))
+    text = plan.to_json()
+    if message is None:
+        assert PruningPlan.from_json(text) == plan
+        assert plan.cut_counts == {"stem": 2}
+        return
+    with pytest.raises(PlanError) as caught:
+        PruningPlan.from_json(text)
+    assert str(caught.value) == f"stream {stream!r}: {message}"
+
+
+@pytest.mark.parametrize(
+    "order, cut, stream, message",
+    [
+        # a keeps 0 and 3
+        (
+            [0, 1, 2, 4], [3, 5], "stem",
+            "block 'a' keeps channel 3, which the plan cuts out of stream 'stem'",
+        ),
+        ([0, 3], [1, 2], "stem", "stream 'stem' has 6 channels, the plan orders 4"),
+        ([0, 1], [2], "logits", "stream 'logits' is not one whose channels can be moved"),
+    ],
+)  # fmt: skip
+def test_a_cut_that_the_model_does_not_allow_is_refused(order, cut, stream, message):
+    net, plan = ordered(order, stream)
+    orders = (StreamOrder(stream, tuple(order), tuple(cut)),)
+    with pytest.raises(PlanError) as caught:
+        apply_plan(net, dataclasses.replace(plan, orders=orders))
+    assert str(caught.value) == message
+
+
+def test_a_stream_at_an_unknown_layer_cannot_be_cut():
+    net = chain(FIXED["a layer of one's own"])
+    plan = dataclasses.replace(
+        plan_by_hand(net, {"a": [0]}), orders=(StreamOrder("stem", (0, 1, 2, 3, 4), (5,)),)
+    )
+    with pytest.raises(PlanError) as caught:
+        apply_plan(net, plan)
+    assert str(caught.value) == "stream 'stem' is not one whose channels can be moved"
+
+
+def test_a_plan_file_of_before_channels_could_be_cut_still_applies():
+    net, plan = ordered([5, 4, 3, 2, 1, 0], "stem")
+    text = plan.to_json().replace(', "cut": []', "")
+    assert '"cut"' not in text
+    assert PruningPlan.from_json(text) == plan
 
 
 def test_a_plan_file_with_a_broken_order_is_refused():

@@ -1,8 +1,10 @@
 """What commands print: golden text for a plan and for gates."""
 
+import dataclasses
+
 from export import text
 from hwkeras.cost import BlockShape, Cost
-from hwkeras.plan import BlockStats, GateStats
+from hwkeras.plan import BlockStats, GateStats, StreamStats
 from hwkeras.planning import make_plan
 
 SHAPE = BlockShape(in_channels=6, channels=6, kernel=(), positions=1, projection=False)
@@ -38,6 +40,21 @@ channels with a mean update of at least 0.1, ranked by update: parameters 226 ->
 (2.04 times fewer), MACs 149 -> 48 (3.10 times fewer)
 runs of channels 4 -> 2 by their order, at least 2"""
     )
+
+
+def test_a_plan_that_cuts_the_stream():
+    # channels 1 and 3 are only carried, 3 is needed less: the stream has 5, which outside cost 2
+    # parameters and 1 MAC each; 4 fewer of each block's norm; a reads 1 fewer for 3, b for 2
+    blocks = tuple(dataclasses.replace(block, reads="a") for block in STATS.blocks)
+    streams = (StreamStats("a", 6, (1.0, 0.9, 1.0, 0.2, 1.0, 1.0), Cost(2, 1)),)
+    stats = dataclasses.replace(STATS, blocks=blocks, streams=streams)
+    lines = text.plan(make_plan(stats, threshold=0.1, cut_carried=0.5), stats).splitlines()
+    assert lines[4:] == [
+        "channels with a mean update of at least 0.1, 50.00% of what is only carried cut, ranked by"
+        " update: parameters 226 -> 96 (2.35 times fewer), MACs 149 -> 42 (3.55 times fewer)",
+        "runs of channels 4 -> 2 by their order, at least 2",
+        "1 channels cut out of the streams: a 6 -> 5",
+    ]
 
 
 def test_gates():
