@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.names import name_tensors
 from export.silence import silenced
 
 if TYPE_CHECKING:
@@ -203,9 +204,19 @@ def _convert(model: keras.Model) -> bytes:
             tf.saved_model.save(module, folder, signatures=signature)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            return converter.convert()
+            return name_tensors(converter.convert(), _layer_names(model))
     except Exception as error:  # the converter raises bare Exception classes of its own
         raise ExportError(_reason(error)) from None
+
+
+def _layer_names(model: keras.Model) -> set[str]:
+    """Returns the names of layers, of nested models, and of parts, which weights have in paths."""
+    import keras
+
+    names = {part for weight in model.weights for part in weight.path.split("/")[:-1]}
+    for layer in model.layers:
+        names |= {layer.name} | (_layer_names(layer) if isinstance(layer, keras.Model) else set())
+    return names
 
 
 def _with_float32(config: Any) -> Any:
