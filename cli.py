@@ -122,6 +122,7 @@ export_options = options(
                  help="Let `all` take in the variants that need training on."),
     click.option("--train-steps", type=click.IntRange(1), default=800, show_default=True,
                  help="Batches that each of those learns from."),
+    click.option("--train-seed", default=0, show_default=True, help="Of that training."),
     click.option("--clusters", type=click.IntRange(2, 255), default=16, show_default=True,
                  help="Values that a clustered kernel's weights share."),
     click.option("--dense-all", is_flag=True,
@@ -460,7 +461,10 @@ def _export_config(settings: dict):
         variants=tuple(v for v in dict.fromkeys(chosen) if v != "all"),
         io=settings["io"], limit_drop=settings["limit_drop"],
         keep_float=settings["keep_float"], dense_all=settings["dense_all"],
-        retraining=Retraining(steps=settings["train_steps"], clusters=settings["clusters"]),
+        retraining=Retraining(
+            steps=settings["train_steps"], clusters=settings["clusters"],
+            seed=settings["train_seed"],
+        ),
     )  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def factors(tests: Sequence[Product]) -> str:
         _plain_log_ticks(every[-1])
         every[-1].set_xlim(left=1)
         every[-1].set_xlabel("times smaller than the dense float32 file (log scale)")
-        names = ((SERIES[0], "cut alone"), (SERIES[1], "variant alone"), (INK, "both, measured"))
+        names = ((SERIES[0], "cut alone"), (SERIES[1], "variant alone"), (INK, "measured"))
         _legend_above(every[0], [Patch(color=color, label=name) for color, name in names])
         return svg(figure, "What pruning and compression save alone and together")
 

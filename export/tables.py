@@ -101,9 +101,8 @@ def cut_table(report: Report) -> Table:
 def together_table(report: Report) -> Table:
     """Returns the variants of the dense and of the slim model, beside each other."""
     variants = dict.fromkeys(row.variant for row in report.measurements)
-    both = any(row.model == SLIM for row in report.measurements) and report.find(DENSE)
     rows = []
-    for variant in variants if both else ():
+    for variant in variants if products(report.measurements) else ():
         cells = [variant]
         for model in (DENSE, SLIM):
             row = report.find(model, variant)
