@@ -11,6 +11,7 @@ import click
 
 PRESETS = ("poster", "small", "tiny")
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
+TRAINED = ("qat-int8", "clustered", "clustered-qat", "sparse24")
 AIMS = (
     "threshold", "keep", "size", "parameters", "macs", "latency_ratio", "max_drop", "plan",
 )  # fmt: skip
@@ -142,9 +143,20 @@ aim_options = options(
 )  # fmt: skip
 export_options = options(
     click.option("--variant", "variants", multiple=True, default=("all",), show_default=True,
-                 type=click.Choice([*VARIANTS, "all"])),
+                 type=click.Choice([*VARIANTS, *TRAINED, "all"])),
+    click.option("--train", "train_", is_flag=True,
+                 help="Let `all` take in the variants that need training on."),
+    click.option("--train-steps", type=click.IntRange(1), default=800, show_default=True,
+                 help="Batches that each of those learns from."),
+    click.option("--train-seed", default=0, show_default=True, help="Of that training."),
+    click.option("--clusters", type=click.IntRange(2, 255), default=16, show_default=True,
+                 help="Values that a clustered kernel's weights share."),
+    click.option("--dense-all", is_flag=True,
+                 help="Give the dense model every variant too, not only float32 and int8."),
     click.option("--io", type=click.Choice(["float32", "int8", "uint8"]), default="float32",
-                 show_default=True, help="Input and output type of int8."),
+                 show_default=True, help="Input and output type of what computes in int8."),
+    click.option("--keep-float", multiple=True, metavar="NAME",
+                 help="Leave an operator, layer or block in float; `debug` names them."),
     click.option("--limit-drop", type=float, metavar="PP",
                  help="Fail if a variant loses more points against Keras."),
 )  # fmt: skip
@@ -269,16 +281,15 @@ def finetune(target, data, out, json_, resume, force, **settings):
 @export_options
 @force
 @as_json
-def export(target, data, out, json_, variants, io, limit_drop, force):
+def export(target, data, out, json_, force, **settings):
     """Convert, verify and measure .tflite variants."""
     with _work() as show:
         from export import shipping, text
 
         run, dataset = _open(target, data, out, force)
         rows = shipping.export_run(
-            run, dataset, _variants(variants), io=io, limit_drop=limit_drop,
-            force=force, progress=show,
-        )  # fmt: skip
+            run, dataset, _export_config(settings), force=force, progress=show
+        )
     _print_rows(rows, json_, text.measurements)
 
 
@@ -366,6 +377,27 @@ def bundle(files, out, json_, force, samples):
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("--against", metavar="MODEL", required=True, type=click.Path(path_type=Path),
+              help="The .keras model that the file was made of.")  # fmt: skip
+@data_options
+@click.option("--images", type=click.IntRange(8), default=32, show_default=True,
+              help="Validation images to compare on.")  # fmt: skip
+@click.option("--worst", type=click.IntRange(1), default=10, show_default=True,
+              help="Operators to show; --json shows all.")  # fmt: skip
+@as_json
+def debug(file, data, json_, against, images, worst, **settings):
+    """Show which operators of a quantized .tflite lose most."""
+    with _work():
+        from export import debugging, text
+
+        dataset = _data_config(data, settings).load()
+        rows = debugging.debug(file, against, dataset, images)
+    _print_rows(rows if json_ else rows[:worst], json_, text.operator_errors)
+
+
+@main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path),
               help="Folder of the report; the run itself if there is one.")  # fmt: skip
@@ -394,9 +426,7 @@ def report(runs, out, json_, force):
 @resume
 @force
 @as_json
-def run_(
-    data, out, json_, resume, force, preset, finetune_epochs, variants, io, limit_drop, **rest
-):
+def run_(data, out, json_, resume, force, preset, finetune_epochs, **rest):
     """All of it, from DATA to the report.
 
     Trains, prunes (to 15% of the size unless told otherwise), fine-tunes, exports, reports.
@@ -410,8 +440,7 @@ def run_(
         config = _train_config(rest)
         job = jobs.Job(
             data=_data_config(data, rest), preset=preset, train=config, aim=_aim(rest),
-            finetune=jobs.finetuning(config, finetune_epochs), variants=_variants(variants),
-            io=io, limit_drop=limit_drop,
+            finetune=jobs.finetuning(config, finetune_epochs), export=_export_config(rest),
         )  # fmt: skip
         result = jobs.run(job, out, resume=resume, force=force, progress=show)
     _print_report(result, out, json_)
@@ -504,8 +533,22 @@ def _aim(settings: dict):
     )  # fmt: skip
 
 
-def _variants(chosen: tuple[str, ...]) -> tuple[str, ...]:
-    return VARIANTS if "all" in chosen else tuple(dict.fromkeys(chosen))
+def _export_config(settings: dict):
+    from export.shipping import ExportConfig
+    from export.tfmot import Retraining
+
+    chosen = settings["variants"]
+    if "all" in chosen:
+        chosen = (*VARIANTS, *(TRAINED if settings["train_"] else ()), *chosen)
+    return ExportConfig(
+        variants=tuple(v for v in dict.fromkeys(chosen) if v != "all"),
+        io=settings["io"], limit_drop=settings["limit_drop"],
+        keep_float=settings["keep_float"], dense_all=settings["dense_all"],
+        retraining=Retraining(
+            steps=settings["train_steps"], clusters=settings["clusters"],
+            seed=settings["train_seed"],
+        ),
+    )  # fmt: skip
 
 
 def _print_outcome(path: Path, outcome: dict, json_: bool) -> None:

@@ -18,7 +18,7 @@ MINIMUM_IMAGES = 8
 
 # These move values and change none, so all their tensors can share one range. Otherwise a slim
 # block rescales each slice by an operator of its own, for more bytes and time and the same answer.
-_MOVES = {"STRIDED_SLICE": slice(1), "SLICE": slice(1), "CONCATENATION": slice(None)}  # of inputs
+MOVES = {"STRIDED_SLICE": slice(1), "SLICE": slice(1), "CONCATENATION": slice(None)}  # of inputs
 
 
 def samples_of(content: bytes, images: Images | None) -> list[Sample]:
@@ -121,8 +121,8 @@ def _moved_together(interpreter: Interpreter) -> list[list[str]]:
     names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
     group = {index: {index} for index in names}
     for node in interpreter._get_ops_details():
-        if node["op_name"] in _MOVES:
-            for tensor in node["inputs"][_MOVES[node["op_name"]]]:
+        if node["op_name"] in MOVES:
+            for tensor in node["inputs"][MOVES[node["op_name"]]]:
                 merged = group[node["outputs"][0]] | group[tensor]
                 group |= dict.fromkeys(merged, merged)
     distinct = {id(members): members for members in group.values() if len(members) > 1}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 PACKAGES = (
     "hwkeras", "keras", "tensorflow", "jax", "torch", "ai-edge-litert", "litert-quantizer", "numpy",
+    "tensorflow-model-optimization", "tf-keras",
 )  # fmt: skip
 
 

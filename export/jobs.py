@@ -8,10 +8,9 @@ from pathlib import Path
 from export.aims import Aim
 from export.measurement import Report
 from export.pipeline import Progress, finetune_slim, gates, prune, quiet, train
-from export.quantize import VARIANTS
 from export.reporting import write_report
 from export.runfolder import DataConfig, RunFolder, remove
-from export.shipping import check_backend, export_run
+from export.shipping import ExportConfig, check_backend, export_run
 from hwkeras.training import FINETUNE, TrainConfig
 
 
@@ -25,9 +24,7 @@ class Job:
         train: how to train it.
         aim: how far to cut it.
         finetune: how to train what is left.
-        variants: the .tflite variants to make of the slim model.
-        io: type of the int8 variant's input and output.
-        limit_drop: points that a variant may lose against its Keras model; None for no limit.
+        export: what to make of the models.
     """
 
     data: DataConfig
@@ -35,9 +32,7 @@ class Job:
     train: TrainConfig
     aim: Aim
     finetune: TrainConfig
-    variants: tuple[str, ...]
-    io: str = "float32"
-    limit_drop: float | None = None
+    export: ExportConfig = ExportConfig()
 
 
 def finetuning(config: TrainConfig, epochs: int) -> TrainConfig:
@@ -73,10 +68,7 @@ def run(
     gates(folder, dataset, resume=resume, **options)
     prune(folder, dataset, job.aim, resume=resume, **options)
     finetune_slim(folder, dataset, job.finetune, resume=resume, **options)
-    export_run(
-        folder, dataset, job.variants,
-        io=job.io, limit_drop=job.limit_drop, resume=resume, **options,
-    )  # fmt: skip
+    export_run(folder, dataset, job.export, resume=resume, **options)
     return write_report([root], force=force or resume)
 
 
@@ -86,7 +78,6 @@ DEMO = Job(
     train=TrainConfig(epochs=16, batch_size=64),
     aim=Aim("size", 0.08, relative=True),
     finetune=dataclasses.replace(FINETUNE, epochs=8, batch_size=64),
-    variants=VARIANTS,
 )
 
 

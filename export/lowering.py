@@ -31,7 +31,8 @@ class Target:
             forms; None where only copies are exact or fast: dynamically quantized convolutions
             round what they read, and some types have no fast ones.
         fold: whether kernels take the scales of the norms before them. With 4 bits a weight, one
-            scale for a whole filter leaves too little for channels that a norm scales down.
+            scale for a whole filter leaves too little for channels that a norm scales down; and
+            weights that share few values would share them no more.
     """
 
     kind: str | None = "float32"
@@ -40,8 +41,10 @@ class Target:
 
 def target_of(variant: str) -> Target:
     """Returns what the graph that a variant is made from is lowered for."""
-    kinds = {"float32": "float32", "float16": "float32", "int8": "int8"}
-    return Target(kinds.get(variant), fold=variant != "int4")
+    if variant in ("dynamic", "int16x8", "int4"):
+        return Target(None, fold=variant != "int4")
+    kind = "float32" if variant in ("float32", "float16") else "int8"
+    return Target(kind, fold=variant not in ("clustered", "clustered-qat"))
 
 
 def lower(model: keras.Model, target: Target = Target(), form: Form | None = None) -> keras.Model:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from export.orthogonality import products
 from hwkeras.plan import GateStats, PlanError, PruningPlan
 
 REPORT_FORMAT = "hwkeras-report-1"
@@ -156,6 +157,7 @@ def to_json(report: Report) -> str:
         elif field.name in ("steps", "measurements"):
             value = [dataclasses.asdict(item) for item in value]
         content[field.name] = value
+    content["orthogonality"] = [test.facts() for test in products(report.measurements)]
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
@@ -172,6 +174,7 @@ def from_json(text: str) -> Report:
     found = content.pop("format", None) if isinstance(content, dict) else type(content).__name__
     if found != REPORT_FORMAT:
         raise ReportError(f"expected a report of format {REPORT_FORMAT!r}; found {found!r}")
+    content.pop("orthogonality", None)  # it follows from the measurements
     fields = _checked(Report, content, "broken report")
     try:
         for name, kind in (("stats", GateStats), ("plan", PruningPlan)):

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from export.drawing import INK, MARKERS, PALE, SERIES, canvas, label_points, short, style, svg
 from export.formats import MIB, number, wilson_half_width
 from export.measurement import Facts, Measurement
+from export.orthogonality import Product
 from hwkeras.plan import GateStats, PruningPlan
 
 # Model files by series: "dense" and "slim", or one series a run and model.
@@ -90,6 +91,35 @@ def latency(series: Series) -> str:
         ]
         _legend_above(axes, handles)
         return svg(figure, "Latency of every model file")
+
+
+def factors(tests: Sequence[Product]) -> str:
+    """Returns the picture of what each variant and the cut save, end to end on a log axis, with a
+    mark where the two together ended up."""
+    panels: dict[str, list[Product]] = {}
+    for test in tests:
+        if test.quantity in ("bytes", "gzip bytes"):
+            panels.setdefault(test.quantity, []).append(test)
+    rows = max(map(len, panels.values()))
+    with style():
+        figure, every = canvas(0.9 + 0.32 * rows * len(panels) + 0.3 * len(panels), len(panels))
+        for axes, (quantity, shown) in zip(every, panels.items(), strict=True):
+            for row, test in enumerate(shown):
+                axes.barh(row, test.cut - 1, 0.6, left=1, color=SERIES[0])
+                axes.barh(row, test.expected - test.cut, 0.6, left=test.cut, color=SERIES[1])
+                axes.plot([test.together] * 2, [row - 0.42, row + 0.42], color=INK, linewidth=2)
+            axes.set_yticks(range(len(shown)), [short(test.variant) for test in shown])
+            axes.tick_params(axis="y", length=0)
+            axes.grid(visible=False, axis="y")
+            axes.invert_yaxis()
+            axes.set_xscale("log")
+            axes.set_ylabel(quantity)
+        _plain_log_ticks(every[-1])
+        every[-1].set_xlim(left=1)
+        every[-1].set_xlabel("times smaller than the dense float32 file (log scale)")
+        names = ((SERIES[0], "cut alone"), (SERIES[1], "variant alone"), (INK, "measured"))
+        _legend_above(every[0], [Patch(color=color, label=name) for color, name in names])
+        return svg(figure, "What pruning and compression save alone and together")
 
 
 def gates(stats: GateStats, plan: PruningPlan | None = None) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from export import names
 from export.calibration import samples_of, tensor_ranges
 from export.runtime import Images, allocated
 from export.silence import silenced
@@ -23,14 +25,14 @@ _COVERED = {"int8": 0.95, "int16x8": 1.0}
 # bits: kernels of few channels suffer most and weigh least.
 _SHARE_AT_8_BITS = 0.04
 
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-
 
 def make_variant(
     content: bytes,
     variant: str,
     calibration: Images | None = None,
     io: str = "float32",
+    keep_float: Sequence[str] = (),
+    one_scale: bool = False,
 ) -> bytes:
     """Returns a variant of a float32 .tflite.
 
@@ -41,10 +43,13 @@ def make_variant(
         calibration: real inputs `(n, ...)` as the model takes them, n >= 8, or one such array for
             each input by name; needed for "int8" and "int16x8" and unused otherwise.
         io: type of the inputs and outputs; other than "float32" for "int8" only.
+        keep_float: names of operators, layers or blocks that stay in float.
+        one_scale: in "int8", a kernel's channels share one scale, so that equal weights stay equal.
 
     Raises:
-        ExportError: if there is no such variant, `io` does not go with it, or the calibration
-            images are missing, too few, of another shape or not finite.
+        ExportError: if there is no such variant, `io` does not go with it, nothing has a name of
+            `keep_float`, or the calibration images are missing, too few, of another shape or not
+            finite.
     """
     if variant not in VARIANTS:
         raise ExportError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
@@ -55,14 +60,26 @@ def make_variant(
     if variant == "float32":
         return content
     samples = samples_of(content, calibration) if variant in _COVERED else []
+    kept: list[str] = []
+    for name in keep_float:
+        kept += named_operators(content, name)
+        if not named_operators(content, name):
+            raise ExportError(f"no operator, layer or block {name!r} to keep in float")
     with silenced():
-        return _quantize(content, variant, io, samples)
+        return _quantize(content, variant, _recipe(content, variant, io, kept, one_scale), samples)
 
 
-def _quantize(content, variant, io, samples) -> bytes:
+def named_operators(content: bytes, name: str) -> list[str]:
+    """Returns the names of the operators that an operator's, a layer's or a block's name means."""
+    interpreter = allocated(content, delegate=False)
+    tensors = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
+    outputs = [tensors[node["outputs"][0]] for node in interpreter._get_ops_details()]
+    return [output for output in outputs if names.belongs(output, name)]
+
+
+def _quantize(content, variant, recipe, samples) -> bytes:
     from litert_quantizer import quantizer
 
-    recipe = _recipe(content, variant, io)
     ranges = tensor_ranges(content, samples, recipe, _COVERED[variant]) if samples else None
     result = quantizer.Quantizer(content, recipe).quantize(
         ranges, enable_progress_bar=False, enable_progress_report=False
@@ -70,7 +87,9 @@ def _quantize(content, variant, io, samples) -> bytes:
     return bytes(result.quantized_model or b"")
 
 
-def _recipe(content: bytes, variant: str, io: str) -> list[dict[str, Any]]:
+def _recipe(
+    content: bytes, variant: str, io: str, in_float: Sequence[str], one_scale: bool
+) -> list[dict[str, Any]]:
     from litert_quantizer import qtyping
     from litert_quantizer.algorithm_manager import AlgorithmName
     from litert_quantizer.recipe_manager import RecipeManager
@@ -87,10 +106,11 @@ def _recipe(content: bytes, variant: str, io: str) -> list[dict[str, Any]]:
         # Dynamic, not weight-only: the answers are as good and it is faster. XNNPACK
         # takes int4 in dense layers only; convolutions run in the runtime's own kernels.
         manager.add_dynamic_config(".*", everything, 4)
-        names = "|".join(re.escape(name) for name in _at_8_bits(content))
-        manager.add_dynamic_config(f"^({names});?$", everything, 8)
+        manager.add_dynamic_config(_any_of(_at_8_bits(content)), everything, 8)
     else:
-        manager.add_static_config(".*", everything, 16 if variant == "int16x8" else 8, 8)
+        bits, granularity = 16 if variant == "int16x8" else 8, qtyping.QuantGranularity
+        scales = granularity.TENSORWISE if one_scale else granularity.CHANNELWISE
+        manager.add_static_config(".*", everything, bits, 8, scales)
         for edge in (operation.INPUT, operation.OUTPUT):
             if io == "float32":
                 manager.add_quantization_config(".*", edge, None, AlgorithmName.NO_QUANTIZE)
@@ -104,7 +124,16 @@ def _recipe(content: bytes, variant: str, io: str) -> list[dict[str, Any]]:
                     compute_precision=qtyping.ComputePrecision.INTEGER,
                 )
                 manager.add_quantization_config(".*", edge, config)
+    if in_float:
+        manager.add_quantization_config(
+            _any_of(in_float), everything, None, AlgorithmName.NO_QUANTIZE
+        )
     return manager.get_quantization_recipe()
+
+
+def _any_of(outputs: Sequence[str]) -> str:
+    """Returns the pattern of operators by the names of their outputs, as a recipe wants it."""
+    return f"^({'|'.join(map(re.escape, outputs))});?$"
 
 
 def _at_8_bits(content: bytes) -> list[str]:
@@ -114,7 +143,7 @@ def _at_8_bits(content: bytes) -> list[str]:
     kernels = [
         (int(np.prod(tensors[node["inputs"][1]]["shape"])), tensors[node["outputs"][0]]["name"])
         for node in interpreter._get_ops_details()
-        if node["op_name"] in _WEIGHTED
+        if node["op_name"] in names.WEIGHTED
     ]
     kept = [kernels[0][1], kernels[-1][1]] if kernels else []
     budget = _SHARE_AT_8_BITS * sum(size for size, _ in kernels)

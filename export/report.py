@@ -22,7 +22,17 @@ from export.measurement import (
     from_json,
     to_json,
 )
-from export.tables import Table, block_table, cut_table, fact_tables, step_table, training_table
+from export.orthogonality import products
+from export.tables import (
+    Table,
+    block_table,
+    cut_table,
+    fact_tables,
+    product_table,
+    step_table,
+    together_table,
+    training_table,
+)
 
 __all__ = [
     "Measurement",
@@ -77,7 +87,11 @@ class _Run:
         if plan and plan.blocks:
             blocks.append(lambda: pictures.kept_channels(plan))
         curves = (lambda: pictures.curves(history),) if history else ()
+        tests = products(self.report.measurements)
+        factors = (lambda: pictures.factors(tests),) if tests else ()
         parts = [
+            _Part(together_table(self.report)),
+            _Part(product_table(self.report), factors),
             _Part(step_table(self.report.steps)),
             _Part(cut_table(self.report)),
             _Part(block_table(self.report), tuple(blocks)),

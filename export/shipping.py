@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -14,10 +15,11 @@ from export.bundle import Sidecar, describe, write_model
 from export.lowering import Target, target_of
 from export.measurement import Measurement
 from export.pipeline import Progress, quiet, some_images
-from export.quantize import make_variant
+from export.quantize import VARIANTS, make_variant, named_operators
 from export.reporting import provenance, read_measurements
-from export.runfolder import RunFolder, remove
+from export.runfolder import RunFolder, plain, remove
 from export.tflite import ExportError, convert, with_labels
+from export.tfmot import CLUSTERED, TRAINED, Retraining, train_on
 from export.verify import keras_logits, verify
 from hwkeras.dataset import Dataset
 from hwkeras.files import write_text
@@ -28,6 +30,39 @@ from hwkeras.stats import model_cost
 DENSE_VARIANTS = ("float32", "int8")  # enough to show what pruning and quantization do together
 CALIBRATION_IMAGES = 256
 LATENCY_RUNS = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """What to make of a run's models.
+
+    Attributes:
+        variants: of `export.quantize.VARIANTS` and `export.tfmot.TRAINED`, for the slim model.
+        io: input and output type of what computes in int8.
+        limit_drop: points that a variant may lose against its Keras model; None for no limit.
+        keep_float: names of operators, layers or blocks that no variant quantizes.
+        dense_all: whether the dense model gets every variant too, and not only float32 and int8.
+        retraining: how the variants of `export.tfmot.TRAINED` are trained.
+    """
+
+    variants: tuple[str, ...] = VARIANTS
+    io: str = "float32"
+    limit_drop: float | None = None
+    keep_float: tuple[str, ...] = ()
+    dense_all: bool = False
+    retraining: Retraining = Retraining()
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what a run records: all that made a difference."""
+        settings = plain(vars(self))
+        if not set(self.variants) & set(TRAINED):
+            del settings["retraining"]
+        return settings
+
+    def variants_of(self, model: str) -> list[str]:
+        """Returns what to make of the "dense" or the "slim" model."""
+        some = self.variants if self.dense_all or model == "slim" else DENSE_VARIANTS
+        return [variant for variant in self.variants if variant in some] or ["float32"]
 
 
 def check_backend() -> None:
@@ -42,10 +77,8 @@ def check_backend() -> None:
 def export_run(
     run: RunFolder,
     dataset: Dataset,
-    variants: Sequence[str],
+    config: ExportConfig = ExportConfig(),
     *,
-    io: str = "float32",
-    limit_drop: float | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Progress = quiet,
@@ -53,43 +86,36 @@ def export_run(
     """Converts, verifies and times the variants of a run's models; writes tflite/ and
     measurements.json, all of it or nothing.
 
-    The slim model gets every variant, the dense one float32 and int8.
-
     Args:
         run: with a dense model and, if there is one, a slim one.
-        dataset: training images calibrate, test images measure.
-        variants: of `export.quantize.VARIANTS`.
-        io: input and output type of int8.
-        limit_drop: points that a variant may lose against its Keras model; None for no limit.
+        dataset: training images calibrate and train on, test images measure.
+        config: what to make.
         resume: return what was measured before, if it was with these settings.
         force: replace an export that exists.
-        progress: called with ("export", images done, images in all).
+        progress: called with ("export", images done, images in all), and for each variant that is
+            trained with ("slim-qat-int8", steps done, steps in all).
 
     Raises:
-        ExportError: if a model cannot be converted, or a variant fails its check.
+        ExportError: if a model cannot be converted or trained on, or a variant fails its check.
     """
     check_backend()
-    settings = {"variants": list(variants), "io": io, "limit_drop": limit_drop}
+    settings = config.settings()
     sources = {"dense": run.need("train")}
     if not run.is_due("export", settings, resume=resume, force=force):
         return read_measurements(run)
     slim = run.slimmest()
     if slim:
         sources["slim"] = slim
-    chosen = {
-        name: [v for v in variants if name == "slim" or v in DENSE_VARIANTS] or ["float32"]
-        for name in sources
-    }
-    total, made = sum(map(len, chosen.values())) * len(dataset.test), []
+    _check_names(config.keep_float, list(sources.values()))
+    total, made = sum(len(config.variants_of(name)) for name in sources) * len(dataset.test), []
     for name, source in sources.items():
         made += _export_model(
             name,
             source,
-            chosen[name],
             dataset,
             run.plan() if name == "slim" else None,
-            io,
-            limit_drop,
+            config,
+            progress,
             lambda n, before=len(made): progress("export", before * len(dataset.test) + n, total),
         )
     fresh = run.path(".tflite-new")
@@ -119,6 +145,14 @@ def export_run(
     return rows
 
 
+def _check_names(names: Sequence[str], sources: Sequence[Path]) -> None:
+    """Raises ExportError if nothing in any of the models has a name."""
+    contents = [convert(load_model(source)) for source in sources] if names else []
+    for name in names:
+        if not any(named_operators(content, name) for content in contents):
+            raise ExportError(f"no operator, layer or block {name!r} to keep in float")
+
+
 @dataclasses.dataclass(frozen=True)
 class _File:
     """A verified `.tflite`, not written yet."""
@@ -131,12 +165,11 @@ class _File:
 def _export_model(
     name: str,
     source: Path,
-    variants: Sequence[str],
     dataset: Dataset,
     plan: PruningPlan | None,
-    io: str,
-    limit_drop: float | None,
-    progress: Callable[[int], None],
+    config: ExportConfig,
+    progress: Progress,
+    on_images: Callable[[int], None],
 ) -> list[_File]:
     """Returns the verified variants of one model."""
     model = load_model(source)
@@ -144,15 +177,37 @@ def _export_model(
     test = dataset.test
     logits = keras_logits(model, test.images)
     graphs: dict[Target, bytes] = {}
-    calibration = some_images(dataset.train.images, CALIBRATION_IMAGES)
-    files = []
-    for variant in variants:
-        key = f"{name}-{variant}"
+
+    def graph(variant: str) -> bytes:
         target = target_of(variant)
         if target not in graphs:
             graphs[target] = convert(model, variant)
+        return graphs[target]
+
+    calibration = some_images(dataset.train.images, CALIBRATION_IMAGES)
+    files = []
+    for variant in config.variants_of(name):
+        key = f"{name}-{variant}"
+        notes = ["not fine-tuned"] * (source.name == "pruned.keras")
+        if variant in TRAINED:
+            trained = load_model(source)
+            outcome = train_on(
+                trained, variant, dataset, config.retraining,
+                lambda done, steps, key=key: progress(key, done, steps),
+            )  # fmt: skip
+            content = convert(trained, variant)
+            notes.append(f"trained on for {outcome['steps']} steps")
+        else:
+            content = graph(variant)
+        kept = [wanted for wanted in config.keep_float if named_operators(content, wanted)]
+        int8 = variant == "int8" or variant in TRAINED
         content = make_variant(
-            graphs[target], variant, calibration, io if variant == "int8" else "float32"
+            content,
+            "int8" if int8 else variant,
+            calibration,
+            config.io if int8 else "float32",
+            keep_float=kept,
+            one_scale=variant in CLUSTERED,
         )
         content = with_labels(content, dataset.classes)
         check = verify(
@@ -161,9 +216,9 @@ def _export_model(
             test.images,
             test.labels,
             exact=variant == "float32",
-            limit_drop=limit_drop,
+            limit_drop=config.limit_drop,
             logits=logits,
-            progress=lambda n, _, before=len(files): progress(before * len(test) + n),
+            progress=lambda n, _, before=len(files): on_images(before * len(test) + n),
         )
         sidecar = describe(
             key,
@@ -189,7 +244,7 @@ def _export_model(
             max_difference=check.max_difference,
             partitions=check.partitions,
             undelegated=check.undelegated,
-            note="not fine-tuned" if source.name == "pruned.keras" else "",
+            note="; ".join(notes),
         )
         files.append(_File(content, sidecar, row))
     return files

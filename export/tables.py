@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from export import formats
-from export.measurement import DENSE, Facts, Report, Step
+from export.measurement import DENSE, SLIM, Facts, Report, Step
+from export.orthogonality import products
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,58 @@ def cut_table(report: Report) -> Table:
         align="lrrrr",
         rows=tuple(rows),
         caption="MACs: multiply-accumulates of convolutions and dense layers for one input.",
+    )
+
+
+def together_table(report: Report) -> Table:
+    """Returns the variants of the dense and of the slim model, beside each other."""
+    variants = dict.fromkeys(row.variant for row in report.measurements)
+    rows = []
+    for variant in variants if products(report.measurements) else ():
+        cells = [variant]
+        for model in (DENSE, SLIM):
+            row = report.find(model, variant)
+            cells += [
+                formats.count(row and row.size_bytes),
+                formats.count(row and row.gzip_bytes),
+                formats.percent(row and row.accuracy),
+                formats.fixed(row and row.latency_ms, 3),
+            ]
+        rows.append(tuple(cells))
+    quantities = ("bytes", "gzip bytes", "accuracy %", "ms")
+    return Table(
+        title="Pruning and compression together",
+        columns=("variant", *(f"{model} {q}" for model in (DENSE, SLIM) for q in quantities)),
+        align="lrrrrrrrr",
+        rows=tuple(rows),
+        caption="gzip bytes: what a store delivers. Shared and cut weights (clustered, sparse) take"
+        " as many bytes in a file as any others; only its compressed size shows what they save.",
+    )
+
+
+def product_table(report: Report) -> Table:
+    """Returns what pruning and each variant save alone and together, against their product."""
+    return Table(
+        title="Are they orthogonal?",
+        columns=("of", "variant", "variant alone", "cut alone", "product", "measured", "ratio"),
+        align="llrrrrr",
+        rows=tuple(
+            (
+                test.quantity,
+                test.variant,
+                formats.times(test.alone, 1),
+                formats.times(test.cut, 1),
+                formats.times(test.expected, 1),
+                formats.times(test.together, 1),
+                formats.fixed(test.ratio),
+            )
+            for test in products(report.measurements)
+        ),
+        grouped=True,
+        caption="Times less than the dense float32 file: the variant of the dense model, the slim"
+        " model in float32, the product of the two, and the variant of the slim model. A ratio of 1"
+        " says that neither takes from the other. What does not shrink, such as the graph and the"
+        " scales, weighs more the smaller the file.",
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from export import formats
 from export.comparison import comparison, headline
+from export.debugging import OperatorError
 from export.measurement import Measurement, Report
 from export.tables import Table
 from hwkeras.latency import LatencyTable
@@ -151,6 +152,27 @@ def latencies(table: LatencyTable) -> str:
 def measurements(rows: Sequence[Measurement]) -> str:
     """Returns model files side by side."""
     return render(comparison([("", Report("", "", measurements=tuple(rows)))]))
+
+
+def operator_errors(rows: Sequence[OperatorError]) -> str:
+    """Returns operators of a quantized file, with what they lose against float."""
+    cells = tuple(
+        (
+            row.operator.split("/")[0],
+            row.operator,
+            row.kind,
+            formats.percent(row.added),
+            formats.percent(row.inherited),
+            formats.percent(row.error),
+        )
+        for row in rows
+    )
+    columns = ("block", "operator", "kind", "added %", "inherited %", "error %")
+    caption = (
+        "Error: root of noise power over signal power against float, inherited from the inputs and"
+        " added here. `hwkeras export --keep-float OPERATOR` leaves one in float."
+    )
+    return render(Table("Operators", columns, "lllrrr", cells, caption=caption))
 
 
 def evaluations(rows: Sequence[Evaluation]) -> str:

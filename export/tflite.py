@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.names import name_tensors
 from export.silence import silenced
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def convert_as_it_is(model: keras.Model) -> bytes:
             tf.saved_model.save(module, folder, signatures=signature)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            return converter.convert()
+            return name_tensors(converter.convert(), _layer_names(model))
     except Exception as error:  # the converter raises bare Exception classes of its own
         raise ExportError(_reason(error)) from None
 
@@ -214,6 +215,16 @@ def _check_inputs(model: keras.Model) -> None:
                 f"input {tensor.name!r} has the shape {tuple(tensor.shape)}: expected fixed sides,"
                 " only the batch may be free"
             )
+
+
+def _layer_names(model: keras.Model) -> set[str]:
+    """Returns the names of layers, of nested models, and of parts, which weights have in paths."""
+    import keras
+
+    names = {part for weight in model.weights for part in weight.path.split("/")[:-1]}
+    for layer in model.layers:
+        names |= {layer.name} | (_layer_names(layer) if isinstance(layer, keras.Model) else set())
+    return names
 
 
 def _with_float32(config: Any) -> Any:

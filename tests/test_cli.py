@@ -52,15 +52,17 @@ def test_help_of_every_command_loads_nothing_heavy():
 
 def test_the_commands_are_those_of_the_design():
     assert COMMANDS == [
-        "bench", "bundle", "demo", "evaluate", "export", "finetune", "gates", "prune", "report",
-        "run", "train",
+        "bench", "bundle", "debug", "demo", "evaluate", "export", "finetune", "gates", "latency",
+        "prune", "report", "run", "train",
     ]  # fmt: skip
 
 
 def test_the_choices_are_those_of_the_library():
     from export.quantize import VARIANTS
+    from export.tfmot import TRAINED
     from hwkeras.models import PRESETS
 
+    assert tuple(cli.TRAINED) == tuple(TRAINED)
     assert set(cli.PRESETS) == set(PRESETS)
     assert tuple(cli.VARIANTS) == tuple(VARIANTS)
 
@@ -95,6 +97,8 @@ def test_no_size(text):
         (["prune", "x", "--keep", "0.5", "--size", "5MB"], "expected exactly one aim"),
         (["prune", "x", "--keep", "1.5"], "1.5 is not in the range"),
         (["export", "x", "--variant", "int3"], "'int3' is not one of 'float32'"),
+        (["export", "x", "--clusters", "1"], "1 is not in the range"),
+        (["debug", "x.tflite", "digits"], "Missing option '--against'"),
         (["report", "a", "b"], "several runs need -o"),
         (["bench"], "Missing argument"),
         (["bundle", "a.tflite"], "Missing option '-o'"),

@@ -108,6 +108,16 @@ def test_nobody_imports_the_command_line(path):
     assert "cli" not in roots(path)
 
 
+@pytest.mark.parametrize("path", sources("hwkeras", "export", "cli.py"), ids=lambda p: p.name)
+def test_nobody_imports_the_process_that_speaks_keras_2(path):
+    child = path.is_relative_to(ROOT / "export" / "retrain")
+    foreign = {"tensorflow_model_optimization", "tf_keras"}
+    assert child or not roots(path) & foreign
+    package = ".".join(path.relative_to(ROOT).parts[:-1])
+    names = imports(path.read_text(), package)
+    assert child or not [name for name in names if f"{name}.".startswith("export.retrain.")]
+
+
 @pytest.mark.parametrize("path", sources("cli.py"), ids=lambda path: path.name)
 def test_the_command_line_imports_only_click_at_the_top(path):
     assert roots(path, top_only=True) <= {"click", *sys.stdlib_module_names}

@@ -11,6 +11,7 @@ from export.forms import CONVOLUTION, FORMS, SLICES, Form
 from export.lowering import Target, lower, target_of
 from export.quantize import VARIANTS
 from export.tflite import convert
+from export.tfmot import TRAINED
 from hwkeras.layers import HighwayConv2D, HighwayDense
 from hwkeras.models import HighwayConfig, highway_net
 
@@ -105,7 +106,9 @@ def test_every_variant_has_a_target():
         "float32": "float32", "float16": "float32", "int8": "int8",
         "dynamic": None, "int16x8": None, "int4": None,
     }  # fmt: skip
-    assert [v for v in VARIANTS if not target_of(v).fold] == ["int4"]
+    assert {target_of(variant).kind for variant in TRAINED} == {"int8"}
+    unfolded = [v for v in (*VARIANTS, *TRAINED) if not target_of(v).fold]
+    assert unfolded == ["int4", "clustered", "clustered-qat"]
 
 
 def test_the_form_depends_on_the_type(monkeypatch):

@@ -372,7 +372,7 @@ def test_page_stands_alone(page):
         assert not name.startswith("on")
     assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
     assert not re.search(r"url\((?!#)|@import", page)
-    assert parsed.tags.count("svg") == 5
+    assert parsed.tags.count("svg") == 6
     ids = collections.Counter(value for name, value in parsed.attributes if name == "id")
     assert max(ids.values()) == 1
     used = re.findall(r'(?:xlink:href="|url\()#([^")]+)', page)
@@ -425,8 +425,8 @@ def test_a_report_with_something_missing_renders(missing):
     report = dataclasses.replace(full_report(), **{missing: empty})
     assert from_json(to_json(report)) == report
     assert render_markdown(report).startswith("# test data")
-    assert Page(render_html(report)).tags.count("svg") == {"measurements": 3, "steps": 5}.get(
-        missing, 4
+    assert Page(render_html(report)).tags.count("svg") == {"measurements": 3, "steps": 6}.get(
+        missing, 5
     )
 
 
