@@ -139,6 +139,14 @@ def test_what_is_trained_is_what_the_file_computes(trained, digits):
 # ---- failures
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path, monkeypatch):
+    """What other processes leave in the common one is no business of these tests."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+
 def left_behind():
     return sorted(Path(tempfile.gettempdir()).glob("hwkeras-*"))
 
