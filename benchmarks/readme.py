@@ -20,8 +20,8 @@ from export.tables import Table, select
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (
-    "model", "variant", "bytes", "times smaller", "accuracy %", "± 95%", "points lost",
-    "times faster", "partitions",
+    "model", "variant", "bytes", "gzip bytes", "times smaller", "accuracy %", "± 95%",
+    "points lost", "times faster", "partitions",
 )  # fmt: skip
 BLOCK = re.compile(r"(<!-- (results/\S+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 

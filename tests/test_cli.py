@@ -296,6 +296,40 @@ def test_a_step_that_was_killed_before_its_record_is_done_again(finished, tmp_pa
     assert (run / "pruned.keras").exists() and (run / "tflite" / "slim-int8.tflite").exists()
 
 
+def test_a_variant_that_trains_on_for_both_models(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0] / "run", run)
+    result = hwkeras(
+        "export", run, "--variant", "float32", "--variant", "qat-int8", "--train-steps", 3,
+        "--dense-all", "--keep-float", "logits", "--force", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = {(row["model"], row["variant"]): row for row in json.loads(result.stdout)}
+    assert set(rows) == {
+        (model, variant) for model in ("dense", "slim") for variant in ("float32", "qat-int8")
+    }
+    for (_, variant), row in rows.items():
+        assert row["partitions"] == 1 and row["gzip_bytes"] > 0
+        assert row["note"].startswith("trained on for") is (variant == "qat-int8")
+        sidecar = json.loads((run / row["file"]).with_suffix(".json").read_text())
+        assert (sidecar["variant"], sidecar["accuracy"]) == (variant, row["accuracy"])
+    settings = json.loads((run / "run.json").read_text())["steps"]["export"]["settings"]
+    assert settings["retraining"]["steps"] == 3 and settings["keep_float"] == ["logits"]
+    assert "slim-qat-int8: 3/3" in result.stderr
+    fails(hwkeras("export", run, "--keep-float", "nothing", "--force"), "block 'nothing' to keep")
+    assert (run / "tflite" / "slim-qat-int8.tflite").exists()
+
+
+def test_all_takes_in_what_trains_if_asked():
+    settings = {
+        "variants": ("all",), "train_": True, "io": "float32", "limit_drop": None,
+        "keep_float": (), "dense_all": False, "train_steps": 1, "train_seed": 0, "clusters": 32,
+    }  # fmt: skip
+    assert cli._export_config(settings).variants == (*cli.VARIANTS, *cli.TRAINED)
+    assert cli._export_config(settings).retraining.clusters == 32
+    assert cli._export_config({**settings, "train_": False}).variants == cli.VARIANTS
+
+
 def test_a_plan_that_is_refused_leaves_the_record(finished, tmp_path):
     run = finished[0] / "run"
     before = (run / "run.json").read_bytes()

@@ -360,7 +360,7 @@ def test_sizes_follow_from_bytes_per_weight(digits):
     for name, size in sizes.items():
         # int4 keeps up to 4% of the weights, and the first and the last kernel, at 8 bits.
         slack = 0.05 * kernels / 2 if name == "int4" else 0
-        assert 0 < size - kernels * bits[name] / 8 < 2 * overhead + slack, name
+        assert 0 < size - kernels * bits[name] / 8 < 2.5 * overhead + slack, name
 
 
 def test_int8_computes_in_int8_throughout(variants):
