@@ -121,8 +121,9 @@ def stream_stats(model: keras.Model, streams: Streams | None = None) -> tuple[St
 def _counted_kernel(layer: Any) -> Any:
     """Returns the kernel by which a layer reads all channels, if no block's shape counts it."""
     if isinstance(layer, HighwayBlock):
-        empty = not layer.active and layer.projection is not None
-        return layer.projection.kernel if empty else None
+        if layer.active or layer.projection is None:
+            return None
+        return layer.projection.kernel
     return layer.kernel if type(layer) in WIDTHS else None
 
 
