@@ -121,7 +121,7 @@ def _cuts(made: PruningPlan) -> str:
         if order.cut
     ]
     total = sum(made.cut_counts.values())
-    return f"\n{total} channels cut out of the streams: {', '.join(cut)}" if cut else ""
+    return f"\nchannels cut out of the streams: {total} in all, {', '.join(cut)}" if cut else ""
 
 
 def _share(kept: Sequence[int], active: int) -> str:

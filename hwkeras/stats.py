@@ -121,8 +121,9 @@ def stream_stats(model: keras.Model, streams: Streams | None = None) -> tuple[St
 def _counted_kernel(layer: Any) -> Any:
     """Returns the kernel by which a layer reads all channels, if no block's shape counts it."""
     if isinstance(layer, HighwayBlock):
-        projection: Any = layer.projection
-        return None if layer.active or projection is None else projection.kernel
+        if layer.active or layer.projection is None:
+            return None
+        return layer.projection.kernel
     return layer.kernel if type(layer) in WIDTHS else None
 
 

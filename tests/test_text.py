@@ -53,7 +53,7 @@ def test_a_plan_that_cuts_the_stream():
         "channels with a mean update of at least 0.1, 50.00% of what is only carried cut, ranked by"
         " update: parameters 226 -> 96 (2.35 times fewer), MACs 149 -> 42 (3.55 times fewer)",
         "runs of channels 4 -> 2 by their order, at least 2",
-        "1 channels cut out of the streams: a 6 -> 5",
+        "channels cut out of the streams: 1 in all, a 6 -> 5",
     ]
 
 
