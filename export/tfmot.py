@@ -111,7 +111,8 @@ def _run(folder: Path, variant: str, progress: Callable[[int, int], None]) -> di
     with (
         open(folder / "log.txt", "w+", encoding="utf-8", errors="replace") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "export.retrain", str(folder)],
+            # -P: a folder `export` in the working directory is none of ours
+            [sys.executable, "-P", "-m", "export.retrain", str(folder)],
             env=environment, stdout=subprocess.PIPE, stderr=log, text=True,
         ) as process,
     ):  # fmt: skip
