@@ -60,8 +60,9 @@ def train_on(
         data.images, data.labels, settings["batch_size"], settings["seed"], settings["augment"]
     )
     if scheme.rounds:
-        for index in range(min(RANGE_STEPS, len(batches))):
-            model(tf.cast(batches[index][0], tf.float32), training=True)
+        for index in range(RANGE_STEPS):
+            images, _ = batches[index % len(batches)]
+            model(tf.cast(images, tf.float32), training=True)
     pruning = tfmot.sparsity.keras.UpdatePruningStep()
     pruning.set_model(model)
     pruning.on_train_begin()
