@@ -10,7 +10,6 @@ import numpy as np
 
 from export import formats
 from export.comparison import comparison, headline
-from export.debugging import OperatorError
 from export.measurement import Measurement, Report
 from export.tables import Table
 from hwkeras.latency import LatencyTable

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 BACKENDS = {"tensorflow", "jax", "torch"}
-PURE = {"hwkeras.plan", "hwkeras.planning", "hwkeras.cost", "hwkeras.latency", "hwkeras.order"}
+PURE = {f"hwkeras.{name}" for name in ("plan", "planning", "ranking", "cost", "latency", "order")}
 
 
 def sources(*places: str) -> list[Path]:
