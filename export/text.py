@@ -18,6 +18,7 @@ from hwkeras.plan import GateStats, PruningPlan
 
 if TYPE_CHECKING:  # heavy, and nothing of them is needed to print
     from export.bench import Bench
+    from export.debugging import OperatorError
     from export.measuring import Evaluation
 
 _REST, _WHOLE = "between operators", "inference"
