@@ -83,7 +83,7 @@ def train_on(
             f"{variant}: the model takes {stock.shape}; {dataset.name!r} gives"
             f" {dataset.input_shape}, {len(dataset.validation)} of them to validate on"
         )
-    with tempfile.TemporaryDirectory(prefix="hwkeras-") as name:
+    with tempfile.TemporaryDirectory(prefix="hwkeras-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         rate = config.learning_rate or (2e-4 if variant == "qat-int8" else 1e-3)
         settings = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,11 @@ def main(folder: Path) -> int:
     def tell(**message) -> None:
         print(json.dumps(message), file=channel)
 
+    def leave(*_: object) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, leave)  # the caller may have got it too, and be gone
     try:
         try:
             from export.retrain.training import Data, train_on
@@ -45,8 +51,7 @@ def main(folder: Path) -> int:
         np.savez(folder / "trained.npz", allow_pickle=False, **chosen)
         tell(outcome=outcome)
     except BrokenPipeError:  # nobody listens: the caller is gone, and cannot tidy up
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(1)
+        leave()
     except Exception as error:
         tell(error=" ".join(f"{type(error).__name__}: {error}".split())[:500])
         return 1
