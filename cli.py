@@ -100,6 +100,8 @@ data_options = options(
 train_options = options(
     click.option("--preset", type=click.Choice(PRESETS), default="small", show_default=True),
     click.option("--epochs", type=click.IntRange(1), default=30, show_default=True),
+    click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.1,
+                 show_default=True, help="Peak of the schedule; raise it with the batch."),
     click.option("--penalty", type=click.FloatRange(0), default=1.0, show_default=True,
                  help="Strength of the gate penalty; 0 for none."),
     click.option("--penalty-cost", type=click.Choice(["parameters", "macs", "latency"]),
@@ -505,7 +507,8 @@ def _train_config(settings: dict):
     )
     return TrainConfig(
         epochs=settings["epochs"], batch_size=settings["batch_size"],
-        precision=settings["precision"], seed=settings["seed"], augment=settings["augment"],
+        learning_rate=settings["learning_rate"], precision=settings["precision"],
+        seed=settings["seed"], augment=settings["augment"],
         penalty=penalty if penalty.strength else None,
     )  # fmt: skip
 
