@@ -129,7 +129,7 @@ def fit(
     if checkpoint is not None:
         saved = Checkpoint(Path(checkpoint), fingerprint(model, dataset.fingerprint, config))
     history: list[Row] = saved.history() if saved and resume else []
-    with _precision(model, config.precision):
+    with computing_in(model, config.precision):
         view = training_view(model, config, len(batches), teacher)
         if saved and history:
             saved.load(view)
@@ -326,7 +326,7 @@ def _worth_compiling() -> bool:
 
 
 @contextmanager
-def _precision(model: keras.Model, policy: str) -> Iterator[None]:
+def computing_in(model: keras.Model, policy: str) -> Iterator[None]:
     """Computes in another precision for a while; the variables are float32 throughout."""
     layers = list(model._flatten_layers())  # layers inside layers too
     before = [layer.dtype_policy for layer in layers]

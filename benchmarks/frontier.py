@@ -1,0 +1,251 @@
+"""Size against accuracy: nets cut by their gates, and what else one could do at the same size.
+
+    python benchmarks/frontier.py RUN -o results/cifar10 --epochs 5 --learning-rate 0.1
+
+RUN holds a trained net and its gates (`hwkeras train`, `hwkeras gates`). Every row is cut,
+recalibrated, and fine-tuned for the same epochs with the same settings and the dense net as its
+teacher; "dense" is the dense net itself, trained on in just that way, so that a loss counts against
+a net trained as long. "narrow" is a net narrower throughout, trained from nothing for the epochs of
+training and fine-tuning together. A row's test accuracy is read once, when it is done.
+
+A row that is done is written and not made again, so the command can be stopped and repeated; an
+unfinished one goes on at its last epoch. Each cut net stays as a run of its own in RUN/frontier,
+to be exported or reported like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+SHARES = (
+    0.15,
+    0.05,
+    0.3,
+    0.02,
+    0.1,
+    0.5,
+    0.01,
+)  # of the dense net's parameters, the most telling first
+MAC_SHARES = (0.4, 0.2, 0.1)
+SEEDED = (0.15, 0.05, 0.02)  # the shares that are run with three seeds
+METHODS = ("gates", "narrow", "l1", "random")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row: how channels are chosen, what is counted, how much of it stays, the seed."""
+
+    method: str
+    counts: str = "parameters"
+    share: float = 1.0
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.counts}-{self.share:g}-{self.seed}"
+
+
+def cases() -> list[Case]:
+    """Returns all rows, the most telling first: a stopped run shows a whole picture."""
+    rows = [Case("dense")]
+    rows += [Case("gates", "parameters", share) for share in SHARES]
+    rows += [Case("gates", "macs", share) for share in MAC_SHARES]
+    for share in (*SEEDED, *(share for share in SHARES if share not in SEEDED)):
+        rows += [Case(method, "parameters", share) for method in METHODS[1:]]
+    for seed in (1, 2):
+        rows += [Case(m, "parameters", share, seed) for share in SEEDED for m in METHODS]
+    return rows
+
+
+def measure(case: Case, run, dataset, config, show) -> dict[str, Any]:
+    """Makes one net and returns its row."""
+    import keras
+
+    from hwkeras.evaluation import accuracy, predict_logits
+    from hwkeras.stats import model_cost
+
+    def right(split) -> float:
+        return accuracy(predict_logits(model, split.images), split.labels)
+
+    keras.backend.clear_session()
+    started = time.perf_counter()
+    row: dict[str, Any] = dataclasses.asdict(case)
+    config = dataclasses.replace(config, seed=case.seed)
+    make = trained_narrow if case.method == "narrow" else cut
+    model, facts = make(case, run, dataset, config, show)
+    return row | {
+        **dataclasses.asdict(model_cost(model)),
+        **facts,
+        "validation": right(dataset.validation),
+        "test": right(dataset.test),
+        "test_images": len(dataset.test),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def cut(case: Case, run, dataset, config, show):
+    """Returns a pruned and fine-tuned net, made in a run folder of its own, and facts of it."""
+    import rivals
+
+    from export import pipeline
+    from export.aims import Aim
+    from export.runfolder import RunFolder
+    from hwkeras import load_model
+    from hwkeras.files import write_text
+
+    own = RunFolder(run.path("frontier") / case.name)
+    if not own.has("gates"):
+        own.root.mkdir(parents=True, exist_ok=True)
+        for name in ("dense.keras", "history.csv", "gates.json"):
+            own.path(name).unlink(missing_ok=True)
+            os.link(run.path(name), own.path(name))
+        record = run.record()
+        steps = {name: record["steps"][name] for name in ("train", "gates")}
+        own.note(data=record["data"], steps=steps)
+    stats = run.stats()
+    most = case.share * getattr(stats.cost(), case.counts)
+    if case.method == "dense":
+        aim = Aim("keep", 1.0)
+    elif case.method == "gates":
+        aim = Aim(case.counts, case.share, relative=True)
+    else:
+        if case.method == "random":
+            plan = rivals.random_plan(stats, case.counts, most, case.seed)
+        else:
+            plan = rivals.l1_plan(load_model(run.need("train")), stats, case.counts, most)
+        write_text(own.path("chosen.json"), plan.to_json())
+        aim = Aim("plan", str(own.path("chosen.json")))
+
+    def named(stage, done, total):
+        show(f"{case.name} {stage}", done, total)
+
+    pipeline.prune(own, dataset, aim, resume=True, progress=named)
+    pipeline.finetune_slim(own, dataset, config, resume=True, progress=named)
+    steps = own.record()["steps"]["prune"]["outcome"]["steps"]
+    facts = {"recalibrated": steps[-1]["accuracy"], "epochs": config.epochs}
+    return load_model(own.path("slim.keras")), facts
+
+
+def trained_narrow(case: Case, run, dataset, config, show):
+    """Returns a net that is narrow throughout, trained for all epochs together, and facts of it."""
+    import keras
+    import rivals
+
+    from hwkeras import PRESETS, fit
+    from hwkeras.saving import save_model
+
+    training = run.record()["steps"]["train"]["settings"]
+    most = case.share * getattr(run.stats().cost(), case.counts)
+    keras.utils.set_random_seed(case.seed)
+    build = rivals.for_images(dataset)
+    model = rivals.narrow_net(PRESETS[training["preset"]], case.counts, most, build)
+    names = ("learning_rate", "batch_size", "precision", "warmup")
+    epochs = training["epochs"] + config.epochs
+    scratch = {"epochs": epochs, "distill": 0.0} | {name: training[name] for name in names}
+    folder = run.path("frontier") / case.name
+    fit(
+        model, dataset, dataclasses.replace(config, **scratch), resume=True,
+        checkpoint=folder / "checkpoint",
+        on_batch=lambda done, total: show(case.name, done, total),
+    )  # fmt: skip
+    save_model(model, folder / "slim.keras")
+    return model, {"epochs": epochs}
+
+
+def picture(rows: list[dict], counts: str) -> str:
+    """Returns rows and published nets as an SVG: cost on a log axis against test accuracy."""
+    from matplotlib.ticker import FuncFormatter
+
+    from export.drawing import MARKERS, PALE, SERIES, canvas, label_points, style, svg
+
+    published = json.loads((Path(__file__).parent / "published.json").read_text("utf-8"))
+    unit = {"parameters": "parameters, millions", "macs": "multiply-accumulates, millions"}
+    with style():
+        figure, (axes,) = canvas(4.6)
+        marks = [p for p in published if counts in p]
+        axes.plot(
+            [p[counts] / 1e6 for p in marks], [100 * p["accuracy"] for p in marks], "x",
+            color=PALE, label="published",
+        )  # fmt: skip
+        for i, method in enumerate(("gates", *METHODS[1:], "dense")):
+            found = [r for r in rows if r["method"] == method]
+            found = sorted(found, key=lambda row: row[counts])
+            if not found:
+                continue
+            first = [r for r in found if r["seed"] == 0]
+            color = SERIES[i]
+            axes.plot(
+                [r[counts] / 1e6 for r in found], [100 * r["test"] for r in found],
+                MARKERS[i], color=color, markersize=4, label=method,
+            )  # fmt: skip
+            axes.plot(
+                [r[counts] / 1e6 for r in first], [100 * r["test"] for r in first], color=color,
+                linewidth=1,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        lowest = min(100 * r["test"] for r in rows)
+        axes.set_ylim(max(lowest - 1, 70), 97)
+        axes.set_xlabel(f"{unit[counts]} (log scale)")
+        axes.set_ylabel("accuracy on the test split, %")
+        axes.legend(loc="lower right", fontsize=8)
+        names = [(p[counts] / 1e6, 100 * p["accuracy"], p["name"].split(",")[0]) for p in marks]
+        label_points(figure, axes, [(*name, SERIES[-1]) for name in names])
+        return svg(figure, f"{unit[counts]} against accuracy")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+@click.option("--epochs", default=5, show_default=True, help="Of fine-tuning.")
+@click.option("--batch-size", default=256, show_default=True)
+@click.option("--learning-rate", default=0.1, show_default=True)
+@click.option("--precision", default="mixed_bfloat16", show_default=True)
+@click.option("--rows", default=0, help="Stop after so many new rows; 0 makes all.")
+@click.option("--only", multiple=True, help="Make only rows whose name begins so.")
+def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> None:
+    """Make the rows that are missing, and the picture of all."""
+    from export.display import progress_display
+    from export.facts import machine, versions
+    from export.runfolder import RunFolder
+    from hwkeras.files import read_json, write_text
+    from hwkeras.training import FINETUNE
+
+    folder = RunFolder.open(run)
+    path = out / "frontier.json"
+    content = read_json(path, "a frontier") if path.exists() else {"measurements": []}
+    if content["measurements"] and content["settings"] != settings:
+        raise click.UsageError(f"{path} was made with {content['settings']}")
+    done = {row_case(row) for row in content["measurements"]}
+    wanted = [c for c in cases() if c not in done and (not only or c.name.startswith(only))]
+    dataset = folder.data().load()
+    config = dataclasses.replace(FINETUNE, **settings)
+    training = folder.record()["steps"]["train"]["settings"]
+    for case in wanted[: rows or None]:
+        with progress_display() as show:
+            row = measure(case, folder, dataset, config, show)
+        content = {
+            "machine": machine(), "versions": versions(), "settings": settings,
+            "training": {k: training[k] for k in ("preset", "epochs", "seed", "precision")},
+            "measurements": [*content["measurements"], row],
+        }  # fmt: skip
+        write_text(path, json.dumps(content, indent=1) + "\n")
+        for counts in ("parameters", "macs"):
+            made = picture(content["measurements"], counts)
+            write_text(out / f"frontier-{counts}.svg", made)
+        click.echo(f"{case.name}: {row['parameters']:,} parameters, test {row['test']:.2%}")
+
+
+def row_case(row: dict) -> Case:
+    return Case(*(row[field.name] for field in dataclasses.fields(Case)))
+
+
+if __name__ == "__main__":
+    main()
