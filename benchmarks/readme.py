@@ -73,7 +73,61 @@ def latency_aims(measurements: list[dict]) -> Table:
     return Table("Latency aims", columns, "lrrrrr", tuple(rows))
 
 
-TABLES = {"graph.json": forms, "latency_aim.json": latency_aims}
+def headline(measurements: list[dict]) -> Table:
+    """Returns the dense net, the poster's figures and ours, with int8 on top."""
+    dense = measurements[0]
+    rows = []
+    for row in sorted(measurements, key=lambda m: -m["parameters_share"]):
+        measured = "bytes" in row
+        rows.append(
+            (
+                row["model"],
+                row["variant"],
+                f"{row['parameters_share']:.1%}",
+                formats.count(row["bytes"]) if measured else "5.2 Mb",
+                formats.times(dense["bytes"], row["bytes"]) if measured else "6.5",
+                formats.percent(row["accuracy"]) if measured else "",
+                f"{row['lost']:.2f}",
+                formats.times(dense["latency_ms"], row["latency_ms"]) if measured else "",
+            )
+        )
+    columns = (
+        "net", "variant", "parameters", "bytes", "times smaller", "accuracy %", "points lost",
+        "times faster",
+    )  # fmt: skip
+    return Table("CIFAR-10", columns, "llrrrrrr", tuple(rows))
+
+
+def frontier(measurements: list[dict]) -> Table:
+    """Returns test accuracy by size for each way to get there, with the spread over seeds."""
+    methods = ("gates", "narrow", "l1", "random")
+    rows = []
+    dense = next(m for m in measurements if m["method"] == "dense")
+    sizes = {(m["counts"], m["share"]) for m in measurements if m["method"] != "dense"}
+    for counts, share in sorted(sizes, key=lambda size: (size[0] != "parameters", -size[1])):
+        same = [m for m in measurements if (m["counts"], m["share"]) == (counts, share)]
+        found = {method: [m for m in same if m["method"] == method] for method in methods}
+        ours = found["gates"][0] if found["gates"] else same[0]
+        cost = [f"{ours[name] / 1e6:.2f} M" for name in ("parameters", "macs")]
+        cells = [
+            " to ".join(dict.fromkeys((f"{100 * min(t):.2f}", f"{100 * max(t):.2f}")))
+            if (t := [m["test"] for m in found[method]])
+            else ""
+            for method in methods
+        ]
+        rows.append((f"{share:.0%} of the {counts}", *cost, *cells))
+    whole = [f"{dense[name] / 1e6:.2f} M" for name in ("parameters", "macs")]
+    rows.insert(0, ("dense, trained on", *whole, f"{100 * dense['test']:.2f}", "", "", ""))
+    columns = ("aim", "parameters", "MACs", *methods)
+    return Table("Frontier", columns, "lrrrrrr", tuple(rows))
+
+
+TABLES = {
+    "graph.json": forms,
+    "latency_aim.json": latency_aims,
+    "headline.json": headline,
+    "frontier.json": frontier,
+}
 
 
 if __name__ == "__main__":
