@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,7 +25,7 @@ POSTER = {
 }
 
 
-def files(run, dense_parameters: int) -> list[dict]:
+def files(run, dense_parameters: int) -> list[dict[str, Any]]:
     """Returns the rows of one run's slim model, without what is measured here."""
     from export.reporting import read_measurements
 
@@ -55,7 +56,7 @@ def main(dense: Path, runs: tuple[Path, ...], out: Path, times: int) -> None:
 
     first = RunFolder.open(dense)
     whole = first.record()["steps"]["finetune"]["outcome"]["parameters"]
-    rows = [row | {"model": "dense"} for row in files(first, whole)]
+    rows: list[dict[str, Any]] = [row | {"model": "dense"} for row in files(first, whole)]
     for run in runs:
         rows += files(RunFolder.open(run), whole)
     costs = timing.bench([row.pop("file") for row in rows], times)
