@@ -142,6 +142,11 @@ aim_options = options(
     click.option("--cut-carried", type=click.FloatRange(0, 1), default=0.0, show_default=True,
                  metavar="SHARE",
                  help="Share of the channels that no block keeps to cut out of the streams."),
+    click.option("--rounds", type=click.IntRange(1), default=1, show_default=True,
+                 help="Cut in so many rounds, training on between them; not for --threshold,"
+                 " --max-drop and --plan."),
+    click.option("--round-epochs", type=click.IntRange(1), default=1, show_default=True,
+                 help="Passes over the data between two rounds."),
 )  # fmt: skip
 export_options = options(
     click.option("--variant", "variants", multiple=True, default=("all",), show_default=True,
@@ -233,17 +238,27 @@ def gates(target, data, out, json_, force):
 @data_optional
 @out
 @aim_options
+@fit_options
 @force
 @as_json
 def prune(target, data, out, json_, force, **aims):
-    """Plan what to cut, cut it, and recalibrate the batch norms."""
+    """Plan what to cut, cut it, and recalibrate the batch norms.
+
+    Batch size, precision and seed are of the training between --rounds.
+    """
     _require_one_aim(aims)
     with _work() as show:
+        import dataclasses
+
         from export import pipeline, text
+        from hwkeras.training import FINETUNE
 
         run, dataset = _open(target, data, out, force)
         pipeline.gates(run, dataset, resume=True, progress=show)
-        plan = pipeline.prune(run, dataset, _aim(aims), force=force, progress=show)
+        training = dataclasses.replace(
+            FINETUNE, batch_size=aims["batch_size"], precision=aims["precision"], seed=aims["seed"]
+        )
+        plan = pipeline.prune(run, dataset, _aim(aims), training, force=force, progress=show)
         stats = run.stats()
     click.echo(plan.to_json() if json_ else text.plan(plan, stats))
 
@@ -519,6 +534,9 @@ def _require_one_aim(settings: dict) -> str:
     if len(given) != 1:
         flags = ", ".join("--" + name.replace("_", "-") for name in AIMS)
         raise click.UsageError(f"expected exactly one aim of {flags}; received {len(given)}")
+    if settings["rounds"] > 1 and given[0] in ("threshold", "max_drop", "plan"):
+        flag = "--" + given[0].replace("_", "-")
+        raise click.UsageError(f"--rounds cannot approach {flag}; take another aim, or one round")
     return given[0]
 
 
@@ -532,7 +550,7 @@ def _aim(settings: dict):
     return Aim(
         kind, value, relative, settings["by"], settings["per"], settings["latency_table"],
         settings["multiple"], settings["minimum"], tuple(settings["protect"]),
-        settings["cut_carried"],
+        settings["cut_carried"], settings["rounds"], settings["round_epochs"],
     )  # fmt: skip
 
 

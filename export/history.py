@@ -1,4 +1,4 @@
-"""history.csv: one row an epoch, training and fine-tuning in one file."""
+"""history.csv: one row an epoch, training, rounds of pruning and fine-tuning in one file."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def read_history(path: Path) -> list[Row]:
             {name: _value(name, text) for name, text in row.items() if text}
             for row in csv.DictReader(file)
         ]
+
+
+def read_phases(path: Path) -> dict[str, list[Row]]:
+    """Returns the rows by phase, in order."""
+    phases: dict[str, list[Row]] = {}
+    for row in read_history(path):
+        phases.setdefault(row["phase"], []).append(row)
+    return phases
 
 
 def _value(name: str, text: str) -> Any:

@@ -22,8 +22,8 @@ class Job:
         data: what to train on.
         preset: which net, a name of `hwkeras.PRESETS`.
         train: how to train it.
-        aim: how far to cut it.
-        finetune: how to train what is left.
+        aim: how far to cut it, and in how many rounds.
+        finetune: how to train what is left; but for the epochs, also between rounds.
         export: what to make of the models.
     """
 
@@ -66,7 +66,7 @@ def run(
     options = {"force": force, "progress": progress}
     train(folder, job.data, dataset, job.preset, job.train, resume=resume, **options)
     gates(folder, dataset, resume=resume, **options)
-    prune(folder, dataset, job.aim, resume=resume, **options)
+    prune(folder, dataset, job.aim, job.finetune, resume=resume, **options)
     finetune_slim(folder, dataset, job.finetune, resume=resume, **options)
     export_run(folder, dataset, job.export, resume=resume, **options)
     return write_report([root], force=force or resume)

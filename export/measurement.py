@@ -116,8 +116,8 @@ class Report:
         machine: processor, cores, platform; neither host name nor absolute path.
         stats: what the gates did before the cut.
         plan: which channels stayed.
-        history: training, one row an epoch in order: `phase` ("dense", "finetune"), `epoch`,
-            `val_accuracy`, `mean_gate` and whatever else training recorded.
+        history: training, one row an epoch in order: `phase` ("dense", "round 1", ...,
+            "finetune"), `epoch`, `val_accuracy`, `mean_gate` and whatever else training recorded.
         steps: in order.
         measurements: in the order in which they are shown.
     """

@@ -16,8 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.aims import Aim, plan_for
-from export.history import read_history, write_history
+from export.aims import Aim, prune_for
+from export.history import read_phases, write_history
 from export.runfolder import DataConfig, RunError, RunFolder, remove
 from hwkeras.batchnorm import recalibrate
 from hwkeras.dataset import Dataset
@@ -26,10 +26,9 @@ from hwkeras.files import replacing, write_text
 from hwkeras.graph import require_blocks
 from hwkeras.models import PRESETS, highway_net
 from hwkeras.plan import GateStats, PruningPlan
-from hwkeras.rebuild import apply_plan
 from hwkeras.saving import load_model, save_model
 from hwkeras.stats import collect_stats, model_cost
-from hwkeras.training import TrainConfig, finetune, fit
+from hwkeras.training import FINETUNE, TrainConfig, finetune, fit
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it, out of how much
 
@@ -137,28 +136,43 @@ def prune(
     run: RunFolder,
     dataset: Dataset,
     aim: Aim,
+    training: TrainConfig = FINETUNE,
     *,
     resume: bool = False,
     force: bool = False,
     progress: Progress = quiet,
 ) -> PruningPlan:
-    """Plans, cuts and recalibrates; writes plan.json and pruned.keras."""
-    if not run.is_due("prune", vars(aim), resume=resume, force=force):
+    """Plans, cuts and recalibrates; writes plan.json and pruned.keras.
+
+    An aim in several rounds trains on between them: as `training` says, but for the epochs, which
+    the aim says. Nothing is written before the last round; history.csv then gets their epochs.
+    """
+    training = dataclasses.replace(training, epochs=aim.round_epochs)
+    settings = {**vars(aim), **(vars(training) if aim.rounds > 1 else {})}
+    if not run.is_due("prune", settings, resume=resume, force=force):
         return run.plan()
     model, stats = load_model(run.need("train")), run.stats()
-    plan = plan_for(aim, model, stats, dataset, lambda done, total: progress("search", done, total))
-    slim = apply_plan(model, plan)
-    steps = [_step("cut", slim, dataset, "nothing else done")]
-    recalibrate(
-        slim,
-        some_images(dataset.train.images, _STATS_IMAGES),
-        progress=lambda done, total: progress("batch norm", done, total),
-    )
+    images = some_images(dataset.train.images, _STATS_IMAGES)
+    steps, rounds = [], {}
+
+    def record(number, slim, rows):
+        rounds[f"round {number}"] = rows
+        epochs = f"{len(rows)} epoch{'s' * (len(rows) > 1)}"
+        note = f"{slim.count_params():,} parameters, {epochs}"
+        steps.append(_step(f"round {number}", slim, dataset, note))
+
+    slim, plan = prune_for(aim, model, stats, dataset, training, images, progress, record)
+    steps.append(_step("cut", slim, dataset, "nothing else done"))
+    recalibrate(slim, images, progress=lambda done, total: progress("batch norm", done, total))
     steps.append(_step("recalibrated", slim, dataset, "batch norm statistics only"))
     run.forget("prune")
     write_text(run.path("plan.json"), plan.to_json())
     save_model(slim, run.path("pruned.keras"))
-    run.finish("prune", vars(aim), {**_cost(slim), "steps": steps})
+    phases = read_phases(run.path("history.csv"))
+    dense = phases.pop("dense", [])
+    if rounds or phases:  # of an older cut
+        write_history(run.path("history.csv"), {"dense": dense, **rounds})
+    run.finish("prune", settings, {**_cost(slim), "steps": steps})
     return plan
 
 
@@ -177,11 +191,12 @@ def finetune_slim(
     run.need("prune")
     model, teacher = load_model(run.path("pruned.keras")), load_model(run.need("train"))
     checkpoint = _checkpoint(run, "checkpoint-finetune", resume, force)
-    before = [row for row in read_history(run.path("history.csv")) if row["phase"] == "dense"]
+    before = read_phases(run.path("history.csv"))
+    before.pop("finetune", None)
 
     def record(rows):
         run.forget("finetune")
-        write_history(run.path("history.csv"), {"dense": before, "finetune": rows})
+        write_history(run.path("history.csv"), {**before, "finetune": rows})
 
     started = time.perf_counter()
     rows = finetune(

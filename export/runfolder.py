@@ -26,6 +26,8 @@ OUTPUTS = {
     "report": ("report.json", "report.md", "report.html"),
 }
 STEPS = tuple(OUTPUTS)
+# Settings that older records do not have, and what was done then.
+_BEFORE = {"prune": {"cut_carried": 0.0, "rounds": 1, "round_epochs": 1}}
 
 
 class RunError(RuntimeError):
@@ -112,7 +114,7 @@ class RunFolder:
         """
         self.claim(step, force or resume)
         if resume and not force and self.has(step):
-            recorded = self.record()["steps"][step]["settings"]
+            recorded = _BEFORE.get(step, {}) | self.record()["steps"][step]["settings"]
             for name, value in plain(settings).items():
                 if recorded.get(name) != value:
                     raise RunError(

@@ -34,6 +34,7 @@ _HOMES = {
     "planning": ("make_plan",),
     "rebuild": ("apply_plan",),
     "regularizers": ("GatePenalty",),
+    "rounds": ("prune_in_rounds",),
     "search": ("search_plan",),
     "saving": ("load_model", "save_model"),
     "stats": ("collect_stats", "model_cost", "model_digest"),

@@ -260,7 +260,8 @@ class PruningPlan:
         aim: what was asked for, in words.
         by: the ranking used, "update" or "gate"; "hand" for kept channels given by hand.
         per: what the scores were divided by, of `MEASURES`.
-        cutoff: score, so divided, under which channels go; None for a plan by hand.
+        cutoff: score, so divided, under which channels go; None for a plan by hand or in
+            rounds.
         blocks: in graph order.
         orders: of the streams whose channels move or are cut. Moving changes the graph's form, not
             its answers.
