@@ -131,8 +131,8 @@ aim_options = options(
     click.option("--by", type=click.Choice(["update", "gate"]), default="update",
                  show_default=True, help="Rank by mean |t(h - c)|, or by mean gate."),
     click.option("--per", type=click.Choice(["channel", "parameters", "macs", "latency"]),
-                 help="Divide by what a channel costs. Default: what --macs or --latency-ratio"
-                 " counts, else nothing."),
+                 help="Divide scores by what a channel costs. Default: what the aim counts; nothing"
+                 " for --threshold and --keep."),
     click.option("--latency-table", type=click.Path(), help="Made by `hwkeras latency`."),
     click.option("--multiple", type=click.IntRange(1), default=1, show_default=True,
                  help="Round kept counts up to a multiple."),
