@@ -1,0 +1,78 @@
+"""How a highway net should start: a short training for each way to draw its kernels.
+
+    python benchmarks/initialization.py DATA -o results/cifar10/initialization.json
+
+Each row multiplies the first kernels of the transforms and of the gates (he_normal and
+glorot_uniform by default) and sets the gates' biases, trains the same steps with the same seed, and
+is watched on the validation split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+# Factors of the transforms' and of the gates' kernels, and the gates' bias. 0.41 and 0.58 make both
+# as small as a uniform draw from +-1 / sqrt(fan in), which PyTorch takes for a convolution.
+ROWS = (
+    (1.0, 1.0, -1.0), (0.41, 1.0, -1.0), (1.0, 0.58, -1.0), (0.41, 0.58, -1.0),
+    (0.2, 0.58, -1.0), (0.41, 0.58, -2.0), (0.41, 0.58, -3.0), (0.41, 0.58, 0.0),
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("data")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+@click.option("--preset", default="small", show_default=True)
+@click.option("--steps", default=120, show_default=True)
+@click.option("--batch-size", default=128, show_default=True)
+@click.option("--precision", default="mixed_bfloat16", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def main(data: str, out: Path, preset: str, seed: int, **settings) -> None:
+    """Train one net a row and write what became of it."""
+    import keras
+
+    from export.facts import machine, versions
+    from hwkeras import PRESETS, TrainConfig, fit, highway_net, load_dataset
+    from hwkeras.files import write_text
+    from hwkeras.graph import highway_blocks
+
+    dataset = load_dataset(data)
+    steps, batch_size = settings["steps"], settings["batch_size"]
+    dataset = dataclasses.replace(dataset, train=dataset.train.take(slice(0, steps * batch_size)))
+    config = TrainConfig(
+        epochs=1, batch_size=batch_size, precision=settings["precision"], seed=seed
+    )
+    rows = []
+    for transform, gate, bias in ROWS:
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(seed)
+        model = highway_net(
+            PRESETS[preset], dataset.input_shape, len(dataset.classes),
+            dataset.channel_mean, dataset.channel_deviation,
+        )  # fmt: skip
+        for block in highway_blocks(model).values():
+            block.transform.kernel.assign(block.transform.kernel * transform)
+            block.gate.kernel.assign(block.gate.kernel * gate)
+            block.gate.bias.assign(0 * block.gate.bias + bias)
+        (last,) = fit(model, dataset, config)
+        rows.append(
+            {
+                "transform": transform, "gate": gate, "bias": bias, "loss": last["loss"],
+                "accuracy": last["accuracy"], "validation": last["val_accuracy"],
+            }
+        )  # fmt: skip
+        click.echo(
+            f"transform x {transform}, gate x {gate}, bias {bias}: loss {last['loss']:.3f},"
+            f" validation {last['val_accuracy']:.1%}"
+        )
+    settings |= {"preset": preset, "seed": seed, "validation_images": len(dataset.validation)}
+    result = {"machine": machine(), "versions": versions(), "settings": settings}
+    write_text(out, json.dumps({**result, "measurements": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
