@@ -33,7 +33,7 @@ def files(run, dense_parameters: int) -> list[dict[str, Any]]:
     parameters = run.record()["steps"]["finetune"]["outcome"]["parameters"]
     return [
         {
-            "model": "ours", "variant": variant, "file": str(run.path("tflite") / file.file),
+            "model": "ours", "variant": variant, "file": str(run.path(file.file)),
             "parameters": parameters, "parameters_share": parameters / dense_parameters,
             "bytes": file.size_bytes, "gzip_bytes": file.gzip_bytes, "accuracy": file.accuracy,
             "images": file.images,

@@ -69,7 +69,7 @@ def stepper(config):
         loss = functional.cross_entropy(logits.float(), y, label_smoothing=SMOOTHING)
         (loss + PENALTY * gates).backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 
