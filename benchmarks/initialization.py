@@ -2,9 +2,8 @@
 
     python benchmarks/initialization.py DATA -o results/cifar10/initialization.json
 
-Each row multiplies the first kernels of the transforms and of the gates (he_normal and
-glorot_uniform by default) and sets the gates' biases, trains the same steps with the same seed, and
-is watched on the validation split.
+Each row draws the first kernels of the transforms and of the gates, sets the gates' biases, trains
+the same steps with the same seed, and is watched on the validation split.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ from pathlib import Path
 
 import click
 
-# Factors of the transforms' and of the gates' kernels, and the gates' bias. 0.41 and 0.58 make both
-# as small as a uniform draw from +-1 / sqrt(fan in), which PyTorch takes for a convolution.
+# "default" is what the library draws; the others are Keras's names, and Keras's defaults for
+# a convolution with a rectifier and without one. Transform, gate, and the gates' bias.
 ROWS = (
-    (1.0, 1.0, -1.0), (0.41, 1.0, -1.0), (1.0, 0.58, -1.0), (0.41, 0.58, -1.0),
-    (0.2, 0.58, -1.0), (0.41, 0.58, -2.0), (0.41, 0.58, -3.0), (0.41, 0.58, 0.0),
+    ("default", "default", -1.0), ("he_normal", "glorot_uniform", -1.0),
+    ("default", "glorot_uniform", -1.0), ("he_normal", "default", -1.0),
+    ("default", "default", 0.0), ("default", "default", -2.0), ("default", "default", -3.0),
 )  # fmt: skip
 
 
@@ -55,8 +55,10 @@ def main(data: str, out: Path, preset: str, seed: int, **settings) -> None:
             dataset.channel_mean, dataset.channel_deviation,
         )  # fmt: skip
         for block in highway_blocks(model).values():
-            block.transform.kernel.assign(block.transform.kernel * transform)
-            block.gate.kernel.assign(block.gate.kernel * gate)
+            for layer, drawn in ((block.transform, transform), (block.gate, gate)):
+                if drawn != "default":
+                    draw = keras.initializers.get(drawn)
+                    layer.kernel.assign(draw(layer.kernel.shape))
             block.gate.bias.assign(0 * block.gate.bias + bias)
         (last,) = fit(model, dataset, config)
         rows.append(
@@ -66,7 +68,7 @@ def main(data: str, out: Path, preset: str, seed: int, **settings) -> None:
             }
         )  # fmt: skip
         click.echo(
-            f"transform x {transform}, gate x {gate}, bias {bias}: loss {last['loss']:.3f},"
+            f"transform {transform}, gate {gate}, bias {bias}: loss {last['loss']:.3f},"
             f" validation {last['val_accuracy']:.1%}"
         )
     settings |= {"preset": preset, "seed": seed, "validation_images": len(dataset.validation)}

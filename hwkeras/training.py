@@ -198,7 +198,7 @@ class _TrainingView(keras.Model):
         watched = with_gates(model)
         outputs = dict(watched.output)
         if teacher is not None and config.distill:
-            outputs["teacher"] = _Teacher(teacher)(watched.input)
+            outputs["teacher"] = _Teacher(teacher, config.precision)(watched.input)
         super().__init__(watched.input, outputs, name="training")
         self.config = config
         self.steps = steps * config.epochs
@@ -264,9 +264,12 @@ class _TrainingView(keras.Model):
 
 
 class _Teacher(keras.layers.Layer):
-    """A frozen copy of a model that answers as in inference, whatever the model around it does."""
+    """A frozen copy of a model that answers as in inference, whatever the model around it does.
 
-    def __init__(self, model: keras.Model):
+    It computes in the precision of the training: in float32 it would cost as much as its pupil.
+    """
+
+    def __init__(self, model: keras.Model, precision: str):
         super().__init__(name="teacher", trainable=False)
 
         def copy(layer):
@@ -278,6 +281,8 @@ class _Teacher(keras.layers.Layer):
         self.model = rewire(model, copy)
         self.model.set_weights(as_functional(model).get_weights())
         self.model.trainable = False
+        for layer in self.model._flatten_layers():
+            layer.dtype_policy = precision
 
     def call(self, inputs):
         return self.model(inputs, training=False)

@@ -218,6 +218,13 @@ def test_the_teacher_answers_as_in_inference_and_shares_no_path_with_its_pupil(n
     assert {id(variable) for variable in view.trainable_variables} == pupil
 
 
+def test_the_teacher_computes_in_the_precision_of_the_training(net, digits):
+    config = dataclasses.replace(FINETUNE, batch_size=64, precision="mixed_bfloat16")
+    view = training_view(net, config, steps=8, teacher=net)
+    answers = view(digits.validation.images[:2])["teacher"]
+    assert keras.backend.standardize_dtype(answers.dtype) == "bfloat16"
+
+
 def test_a_net_for_other_classes_is_refused(digits):
     net = highway_net(HighwayConfig(4, (8,), 1, (1,)), digits.input_shape, 7)
     with pytest.raises(TrainingError, match="expected one output of 10 logits"):
