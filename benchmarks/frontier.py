@@ -127,7 +127,8 @@ def cut(case: Case, run, dataset, config, show):
         show(f"{case.name} {stage}", done, total)
 
     pipeline.prune(own, dataset, aim, resume=True, progress=named)
-    pipeline.finetune_slim(own, dataset, config, resume=True, progress=named)
+    answers = run.path("frontier") / "answers"
+    pipeline.finetune_slim(own, dataset, config, answers=answers, resume=True, progress=named)
     steps = own.record()["steps"]["prune"]["outcome"]["steps"]
     facts = {"recalibrated": steps[-1]["accuracy"], "epochs": config.epochs}
     return load_model(own.path("slim.keras")), facts

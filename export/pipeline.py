@@ -181,11 +181,15 @@ def finetune_slim(
     dataset: Dataset,
     config: TrainConfig,
     *,
+    answers: Path | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
-    """Trains the pruned model on, with the dense model as its teacher; writes slim.keras."""
+    """Trains the pruned model on, with the dense model as its teacher; writes slim.keras.
+
+    `answers` is a folder in which the teacher's are kept for other cuts of the same model.
+    """
     if not run.is_due("finetune", vars(config), resume=resume, force=force):
         return run.record()["steps"]["finetune"]["outcome"]
     run.need("prune")
@@ -204,6 +208,7 @@ def finetune_slim(
         dataset,
         config,
         teacher=teacher if config.distill else None,
+        answers=answers,
         checkpoint=checkpoint,
         resume=resume,
         on_batch=lambda done, total: progress("fine-tune", done, total),

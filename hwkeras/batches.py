@@ -5,6 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from hwkeras.teacher import Teacher
+
+Labels = np.ndarray | dict[str, np.ndarray]
 MAX_PAD = 4  # pixels; the customary crop for 32x32 images
 
 
@@ -76,6 +79,7 @@ class TrainingBatches(keras.utils.PyDataset):
         seed: not negative.
         augment: whether batches go through `augment_images`.
         epoch: the epoch to begin with. The attribute of that name is the current epoch.
+        teacher: batches become `(images, {"labels": ..., "teacher": its logits})`.
 
     Raises:
         ValueError: if the arrays are empty or differ in length, `batch_size` is under 1, `seed` or
@@ -90,6 +94,7 @@ class TrainingBatches(keras.utils.PyDataset):
         seed: int,
         augment: bool,
         epoch: int = 0,
+        teacher: Teacher | None = None,
     ) -> None:
         # One worker is none of Keras's own: on TensorFlow, tf.data draws ahead in a thread that
         # ends with the epoch. Keras's queue (workers > 1) repeats batches after a symbolic build.
@@ -106,14 +111,14 @@ class TrainingBatches(keras.utils.PyDataset):
             raise ValueError(f"only images can be augmented. Received: shape={images.shape}")
         self.images, self.labels = images, labels
         self.batch_size = min(batch_size, len(images))
-        self.seed, self.augment, self.epoch = seed, augment, epoch
+        self.seed, self.augment, self.epoch, self.teacher = seed, augment, epoch, teacher
         self._order = (-1, np.empty(0, int))  # an epoch and its order, replaced as one
         self._due: int | None = None  # the index that `fit` must ask for next; None between epochs
 
     def __len__(self) -> int:
         return len(self.images) // self.batch_size
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Labels]:
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         if self._due is not None:
@@ -132,7 +137,11 @@ class TrainingBatches(keras.utils.PyDataset):
         if self.augment:
             # + 1: to NumPy the seeds (seed, epoch) and (seed, epoch, 0) are the same.
             images = augment_images(images, np.random.default_rng((self.seed, epoch, index + 1)))
-        return images, self.labels[chosen]
+        labels = self.labels[chosen]
+        if self.teacher is None:
+            return images, labels
+        answers = self.teacher.answer(epoch, index, images, len(self))
+        return images, {"labels": labels, "teacher": answers}
 
     def on_epoch_begin(self) -> None:
         """Starts the count of batches."""

@@ -17,9 +17,10 @@ from keras import ops
 from hwkeras.batches import TrainingBatches
 from hwkeras.checkpoint import Checkpoint, fingerprint
 from hwkeras.dataset import Dataset
-from hwkeras.graph import as_functional, highway_blocks, rewire, with_gates
+from hwkeras.graph import highway_blocks, with_gates
 from hwkeras.regularizers import GatePenalty, share_shut, weighted_mean_gate
 from hwkeras.schedules import WarmupDecay
+from hwkeras.teacher import Teacher
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 Row = dict[str, Any]
@@ -92,6 +93,7 @@ def fit(
     config: TrainConfig = TrainConfig(),
     *,
     teacher: keras.Model | None = None,
+    answers: str | Path | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_batch: Callable[[int, int], None] | None = None,
@@ -105,6 +107,8 @@ def fit(
         dataset: trained on its training split, watched on its validation split.
         config: how.
         teacher: model of the same input and output to distil from; untouched.
+        answers: folder in which the teacher's answers are kept, for the next pupil that is trained
+            on the same data with the same seed and batch size; they are asked anew without.
         checkpoint: folder that holds the last finished epoch: weights, optimizer and history.
         resume: go on from the checkpoint if there is one; the result is that of an unbroken run.
         on_batch: called with (batches done, batches in all), resumed ones included.
@@ -118,19 +122,22 @@ def fit(
     _check(model, dataset, config, teacher)
     if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
         raise TrainingError("TensorBoard is not installed: pip install 'hwkeras[tensorboard]'")
+    augment = dataset.augment if config.augment is None else config.augment
+    taught = None
+    if teacher is not None and config.distill:
+        lesson = f"{dataset.fingerprint} {config.batch_size} {config.seed} {augment}"
+        folder = None if answers is None else Path(answers)
+        taught = Teacher(teacher, config.precision, folder, lesson)
+    images, labels = dataset.train.images, dataset.train.labels
     batches = TrainingBatches(
-        dataset.train.images,
-        dataset.train.labels,
-        config.batch_size,
-        config.seed,
-        dataset.augment if config.augment is None else config.augment,
+        images, labels, config.batch_size, config.seed, augment, teacher=taught
     )
     saved = None
     if checkpoint is not None:
         saved = Checkpoint(Path(checkpoint), fingerprint(model, dataset.fingerprint, config))
     history: list[Row] = saved.history() if saved and resume else []
     with computing_in(model, config.precision):
-        view = training_view(model, config, len(batches), teacher)
+        view = training_view(model, config, len(batches))
         if saved and history:
             saved.load(view)
         batches.epoch = len(history)
@@ -175,31 +182,26 @@ def _check(model, dataset, config, teacher) -> None:
         raise TrainingError("the gate penalty needs a block that transforms a channel")
 
 
-def training_view(
-    model: keras.Model, config: TrainConfig, steps: int, teacher: keras.Model | None = None
-) -> keras.Model:
+def training_view(model: keras.Model, config: TrainConfig, steps: int) -> keras.Model:
     """Returns a compiled model on the same layers whose `fit` adds the penalty and the teacher.
 
-    For loops of one's own; `fit` does everything around it. Labels are class numbers.
+    For loops of one's own; `fit` does everything around it.
 
     Args:
-        model: as for `fit`.
+        model: as for `fit`. Its labels are class numbers `(batch,)`, or a dict of these as "labels"
+            and of a teacher's logits `(batch, classes)` as "teacher".
         config: as for `fit`.
         steps: batches in an epoch.
-        teacher: as for `fit`.
     """
-    return _TrainingView(model, config, steps, teacher)
+    return _TrainingView(model, config, steps)
 
 
 class _TrainingView(keras.Model):
-    """The model with its gates, and its teacher's answers, as outputs that the loss can see."""
+    """The model with its gates as outputs that the loss can see."""
 
-    def __init__(self, model, config: TrainConfig, steps: int, teacher):
+    def __init__(self, model, config: TrainConfig, steps: int):
         watched = with_gates(model)
-        outputs = dict(watched.output)
-        if teacher is not None and config.distill:
-            outputs["teacher"] = _Teacher(teacher, config.precision)(watched.input)
-        super().__init__(watched.input, outputs, name="training")
+        super().__init__(watched.input, watched.output, name="training")
         self.config = config
         self.steps = steps * config.epochs
         self.penalty = config.penalty or GatePenalty(strength=0.0)
@@ -239,11 +241,11 @@ class _TrainingView(keras.Model):
 
     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
         logits = ops.cast(y_pred["outputs"], "float32")
-        labels = ops.one_hot(ops.cast(y, "int32"), logits.shape[-1])
+        labels = ops.one_hot(ops.cast(_labels(y), "int32"), logits.shape[-1])
         loss = super().compute_loss(x, labels, logits, sample_weight, training)
-        if "teacher" in y_pred:
+        if isinstance(y, dict):
             share, temperature = self.config.distill, self.config.temperature
-            wanted = ops.softmax(ops.cast(y_pred["teacher"], "float32") / temperature)
+            wanted = ops.softmax(y["teacher"] / temperature)
             given = ops.softmax(logits / temperature)
             divergence = ops.mean(keras.losses.kl_divergence(wanted, given))
             loss = (1 - share) * loss + share * temperature**2 * divergence
@@ -260,32 +262,11 @@ class _TrainingView(keras.Model):
         return loss + penalty
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, y, y_pred["outputs"], sample_weight)
+        return super().compute_metrics(x, _labels(y), y_pred["outputs"], sample_weight)
 
 
-class _Teacher(keras.layers.Layer):
-    """A frozen copy of a model that answers as in inference, whatever the model around it does.
-
-    It computes in the precision of the training: in float32 it would cost as much as its pupil.
-    """
-
-    def __init__(self, model: keras.Model, precision: str):
-        super().__init__(name="teacher", trainable=False)
-
-        def copy(layer):
-            # PyTorch finds parameters by their path, so the pupil's may not have the same.
-            return layer.__class__.from_config(
-                {**layer.get_config(), "name": f"teacher_{layer.name}"}
-            )
-
-        self.model = rewire(model, copy)
-        self.model.set_weights(as_functional(model).get_weights())
-        self.model.trainable = False
-        for layer in self.model._flatten_layers():
-            layer.dtype_policy = precision
-
-    def call(self, inputs):
-        return self.model(inputs, training=False)
+def _labels(y):
+    return y["labels"] if isinstance(y, dict) else y
 
 
 class _Record(keras.callbacks.Callback):

@@ -41,8 +41,8 @@ def net(digits):
 
 
 def test_fit_learns_and_its_history_has_the_gates(net, digits):
-    rows = fit(net, digits, dataclasses.replace(CONFIG, epochs=6))
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    rows = fit(net, digits, dataclasses.replace(CONFIG, epochs=12))
+    assert [row["epoch"] for row in rows] == list(range(1, 13))
     assert accuracy(predict_logits(net, digits.validation.images), digits.validation.labels) > 0.5
     for name in ("loss", "accuracy", "penalty", "mean_gate", "share_shut"):
         assert {name, f"val_{name}"} <= set(rows[0])
@@ -201,28 +201,6 @@ def test_finetuning_follows_the_teacher_and_leaves_it_alone(net, digits):
     assert with_teacher < distance(net)
     for weight, other in zip(teacher.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, other)
-
-
-def test_the_teacher_answers_as_in_inference_and_shares_no_path_with_its_pupil(net, digits):
-    inputs = keras.Input(digits.input_shape, name="image")
-    teacher = keras.Model(inputs, keras.layers.Dropout(0.5)(net(inputs)), name="noisy")
-    config = dataclasses.replace(FINETUNE, batch_size=64)
-    view = training_view(net, config, steps=8, teacher=teacher)
-    images = digits.validation.images
-    expected = np.asarray(teacher(images, training=False))  # before the pupil's statistics move
-    answers = view(images, training=True)["teacher"]
-    np.testing.assert_allclose(answers, expected, rtol=1e-5, atol=1e-5)
-    paths = [variable.path for variable in view.variables]
-    assert len(set(paths)) == len(paths)  # PyTorch would mix up the two nets
-    pupil = {id(variable) for variable in net.trainable_variables}
-    assert {id(variable) for variable in view.trainable_variables} == pupil
-
-
-def test_the_teacher_computes_in_the_precision_of_the_training(net, digits):
-    config = dataclasses.replace(FINETUNE, batch_size=64, precision="mixed_bfloat16")
-    view = training_view(net, config, steps=8, teacher=net)
-    answers = view(digits.validation.images[:2])["teacher"]
-    assert keras.backend.standardize_dtype(answers.dtype) == "bfloat16"
 
 
 def test_a_net_for_other_classes_is_refused(digits):
