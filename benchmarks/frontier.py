@@ -24,15 +24,8 @@ from typing import Any
 
 import click
 
-SHARES = (
-    0.15,
-    0.05,
-    0.3,
-    0.02,
-    0.1,
-    0.5,
-    0.01,
-)  # of the dense net's parameters, the most telling first
+# Of the dense net's parameters, the most telling first.
+SHARES = (0.15, 0.05, 0.02, 0.1, 0.01, 0.3, 0.5)
 MAC_SHARES = (0.4, 0.2, 0.1)
 SEEDED = (0.15, 0.05, 0.02)  # the shares that are run with three seeds
 METHODS = ("gates", "narrow", "l1", "random")
