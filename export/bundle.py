@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import hwkeras
 from export import facts
 from export.runtime import TensorSpec, io_spec
 from export.verify import Verification
@@ -139,7 +138,7 @@ def describe(
         parameters=parameters,
         macs=macs,
         plan=plan and hashlib.sha256(plan.to_json().encode()).hexdigest(),
-        versions={"hwkeras": hwkeras.__version__, **facts.versions()},
+        versions=facts.versions(),
     )
 
 

@@ -7,15 +7,17 @@ import os
 import platform
 from pathlib import Path
 
+import hwkeras
+
 PACKAGES = (
-    "hwkeras", "keras", "tensorflow", "jax", "torch", "ai-edge-litert", "litert-quantizer", "numpy",
+    "keras", "tensorflow", "jax", "torch", "ai-edge-litert", "litert-quantizer", "numpy",
     "tensorflow-model-optimization", "tf-keras",
 )  # fmt: skip
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that are installed."""
-    found = {"python": platform.python_version()}
+    """Returns the versions of Python, of this code, and of the packages that are installed."""
+    found = {"python": platform.python_version(), "hwkeras": hwkeras.__version__}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
