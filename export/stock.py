@@ -14,6 +14,7 @@ import numpy as np
 from export.tflite import ExportError
 from hwkeras.graph import GraphError, as_functional
 from hwkeras.layers import HighwayBlock
+from hwkeras.norm import FusedBatchNormalization
 from hwkeras.order import contiguous_runs
 
 # What must be told of each layer that has the same name and meaning in Keras 2.
@@ -167,8 +168,10 @@ class _Graph:
         """Adds a layer's nodes and returns the name of the last one."""
         if isinstance(layer, HighwayBlock):
             return self.block(layer, name, inputs[0])
-        kind = type(layer).__name__
-        stock = type(layer) is getattr(keras.layers, kind, None)
+        fused = type(layer) is FusedBatchNormalization  # Keras's own in all but speed
+        found = keras.layers.BatchNormalization if fused else type(layer)
+        kind = found.__name__
+        stock = found is getattr(keras.layers, kind, None)
         if stock and kind in _TRAINING_ONLY:
             return inputs[0]
         if stock and kind == "LeakyReLU":
