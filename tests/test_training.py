@@ -48,8 +48,8 @@ def test_fit_learns_and_its_history_has_the_gates(net, digits):
         assert {name, f"val_{name}"} <= set(rows[0])
     # sigmoid(-1) = 0.27: where the gates start
     assert 0.15 < rows[0]["mean_gate"] < 0.4
-    # the ramp: in the first epoch the mean strength over steps 0..7 of 48 is (0+..+7)/8/24
-    assert rows[0]["penalty"] / rows[0]["mean_gate"] == pytest.approx(3.5 / 24, rel=0.1)
+    # the ramp: in the first epoch the mean strength over steps 0..7 of 96 is (0+..+7)/8/48
+    assert rows[0]["penalty"] / rows[0]["mean_gate"] == pytest.approx(3.5 / 48, rel=0.1)
 
 
 def test_the_penalty_shuts_gates(digits):
