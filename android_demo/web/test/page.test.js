@@ -55,7 +55,7 @@ async function openPage(options = {}) {
   opened.on("request", (request) => requests.push(request.url()));
   opened.on("pageerror", (error) => problems.push(error.message));
   opened.on("console", (message) => {
-    if (/Content.Security.Policy|404/.test(message.text())) problems.push(message.text());
+    if (/Content.Security.Policy|status of 404/.test(message.text())) problems.push(message.text());
   });
   await opened.goto(address);
   await opened.waitForSelector("#answers li");
