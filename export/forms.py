@@ -14,8 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from hwkeras.layers import CONCAT_ARITY
-
+CONCAT_ARITY = 4  # XNNPACK takes a concatenation of two to five tensors; more are nested
 TILE = 16  # output channels that one pass of a convolution's kernel makes
 OPERATOR_BYTES = 170  # of an operator with its tensor in a file, about
 

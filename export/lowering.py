@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from export.forms import CONVOLUTION, PRICES, SLICES, Form, Geometry, choose_forms
+from export.forms import CONCAT_ARITY, CONVOLUTION, PRICES, SLICES, Form, Geometry, choose_forms
 from hwkeras.graph import highway_blocks, rewire
-from hwkeras.layers import HighwayBlock, HighwayConv2D, put_channels, take_channels
+from hwkeras.layers import HighwayBlock, HighwayConv2D
 
 _FEW = 16  # channels: below, an operator that broadcasts over positions wastes its vectors
 
@@ -124,6 +125,37 @@ def _take_by_convolution(block: HighwayBlock, carry: Any) -> Any:
 
 def _put_by_convolution(block: HighwayBlock, carry: Any, carried: Any, update: Any) -> Any:
     return carry + _one_by_one(_selection(block).T, "put")(update)
+
+
+def take_channels(x, runs: Sequence[tuple[int, int]]):
+    """Returns the channels of x `(..., channels)` that lie in the runs, `(..., k)`, by slices and
+    concatenation."""
+    return _concatenate([_slice(x, start, stop) for start, stop in runs])
+
+
+def put_channels(x, values, runs: Sequence[tuple[int, int]]):
+    """Returns x `(..., channels)` with the channels that lie in the runs replaced by values
+    `(..., k)`, in their order."""
+    parts, done, used = [], 0, 0
+    for start, stop in runs:
+        if start > done:
+            parts.append(_slice(x, done, start))
+        parts.append(_slice(values, used, used + stop - start))
+        done, used = stop, used + stop - start
+    if done < x.shape[-1]:
+        parts.append(_slice(x, done, x.shape[-1]))
+    return _concatenate(parts)
+
+
+def _slice(x, start: int, stop: int):
+    return x if (start, stop) == (0, x.shape[-1]) else x[..., start:stop]
+
+
+def _concatenate(parts):
+    while len(parts) > 1:
+        groups = [parts[i : i + CONCAT_ARITY] for i in range(0, len(parts), CONCAT_ARITY)]
+        parts = [ops.concatenate(g, axis=-1) if len(g) > 1 else g[0] for g in groups]
+    return parts[0]
 
 
 # By form: the active channels `(..., k)` of a carry; and the carry with them updated.

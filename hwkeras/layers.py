@@ -16,7 +16,8 @@ Source: Srivastava, Greff, Schmidhuber, "Training Very Deep Networks", NIPS 2015
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import keras
@@ -25,9 +26,6 @@ from keras import ops
 from hwkeras.cost import BlockShape
 from hwkeras.norm import FusedBatchNormalization
 from hwkeras.order import contiguous_runs
-
-# XNNPACK takes a concatenation of two to five tensors; more are nested.
-CONCAT_ARITY = 4
 
 
 class HighwayBlock(keras.layers.Layer):
@@ -115,9 +113,13 @@ class HighwayBlock(keras.layers.Layer):
             return (carry, {}) if return_gates else carry
         h = self.transform(ops.relu(self.norm(inputs, training=training)))  # (..., k)
         t = ops.sigmoid(self.gate(h))  # (..., k)
-        carried = take_channels(carry, self.runs)  # (..., k)
+        parts = split_channels(carry, [edge for run in self.runs for edge in run])
+        mine = slice(int(self.runs[0][0] > 0), None, 2)  # carried and active parts alternate
+        carried = join_channels(parts[mine])  # (..., k)
         update = t * (h - carried)
-        outputs = put_channels(carry, carried + update, self.runs)
+        ends = accumulate(stop - start for start, stop in self.runs)
+        parts[mine] = split_channels(carried + update, ends)
+        outputs = join_channels(parts)
         if not return_gates:
             return outputs
         axes = tuple(range(1, len(t.shape) - 1))
@@ -293,32 +295,16 @@ def _pair(value: int | Sequence[int]) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def take_channels(x, runs: Sequence[tuple[int, int]]):
-    """Returns the channels of x `(..., channels)` that lie in the runs, `(..., k)`, by slices and
-    concatenation."""
-    return _concatenate([_slice(x, start, stop) for start, stop in runs])
+def split_channels(x, edges: Iterable[int]) -> list:
+    """Returns x `(..., channels)` in parts that meet at the edges; one at either end parts nothing.
+
+    One operator for all of them: its gradient is one concatenation, where that of every slice is
+    as large as x.
+    """
+    inner = [edge for edge in edges if 0 < edge < x.shape[-1]]
+    return list(ops.split(x, inner, axis=-1)) if inner else [x]
 
 
-def put_channels(x, values, runs: Sequence[tuple[int, int]]):
-    """Returns x `(..., channels)` with the channels that lie in the runs replaced by values
-    `(..., k)`, in their order."""
-    parts, done, used = [], 0, 0
-    for start, stop in runs:
-        if start > done:
-            parts.append(_slice(x, done, start))
-        parts.append(_slice(values, used, used + stop - start))
-        done, used = stop, used + stop - start
-    if done < x.shape[-1]:
-        parts.append(_slice(x, done, x.shape[-1]))
-    return _concatenate(parts)
-
-
-def _slice(x, start: int, stop: int):
-    return x if (start, stop) == (0, x.shape[-1]) else x[..., start:stop]
-
-
-def _concatenate(parts):
-    while len(parts) > 1:
-        groups = [parts[i : i + CONCAT_ARITY] for i in range(0, len(parts), CONCAT_ARITY)]
-        parts = [ops.concatenate(g, axis=-1) if len(g) > 1 else g[0] for g in groups]
-    return parts[0]
+def join_channels(parts: Sequence):
+    """Returns the parts `(..., any)` behind one another."""
+    return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]

@@ -259,7 +259,7 @@ class _TrainingView(keras.Model):
         )
         if training:
             self.step.assign_add(1.0)
-        return loss + penalty
+        return loss + penalty if self.config.penalty else loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, _labels(y), y_pred["outputs"], sample_weight)

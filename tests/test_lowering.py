@@ -34,10 +34,10 @@ def scrambled(model, seed=0, negative=False):
     return model
 
 
-def net_of(active, **block):
-    """Returns a net of one block on 12 channels, three runs or as asked."""
-    inputs = keras.Input((6, 5, 12), name="image")
-    outputs = HighwayConv2D(12, active=active, name="block", **block)(inputs)
+def net_of(active, channels=12, **block):
+    """Returns a net of one block, on 12 channels or as asked."""
+    inputs = keras.Input((6, 5, channels), name="image")
+    outputs = HighwayConv2D(channels, active=active, name="block", **block)(inputs)
     return scrambled(keras.Model(inputs, outputs))
 
 
@@ -47,6 +47,23 @@ def assert_same(model, lowered, images):
 
 
 IMAGES = np.random.default_rng(1).normal(size=(3, 6, 5, 12)).astype(np.float32)
+
+
+def test_concatenations_nest_beyond_what_xnnpack_takes(monkeypatch):
+    joined = []
+    concatenate = lowering.ops.concatenate
+
+    def counted(parts, axis):
+        joined.append(len(parts))
+        return concatenate(parts, axis=axis)
+
+    model = net_of(range(0, 40, 2), channels=40)
+    monkeypatch.setattr(lowering.ops, "concatenate", counted)
+    lower(model, Target(), Form(SLICES, SLICES))
+    # 20 slices are taken by 5 concatenations and 2 more (4 + 1 parts), 40 parts are put by
+    # 10 and 3 (4 + 4 + 2) and 1; nothing else of the graph concatenates.
+    assert sorted(joined) == sorted([4] * 5 + [4, 2] + [4] * 10 + [4, 4, 2] + [3])
+    assert max(joined) <= 5
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.take}-{form.put}")
