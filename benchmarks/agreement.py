@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 RIVAL = "ai_edge_litert.tools.benchmark_litert_model"  # what `litert-benchmark` runs
 
@@ -66,20 +67,12 @@ def agreement(paths: tuple[Path, ...], runs: int, threads: int, pairs: int) -> l
 @click.option("--pairs", default=7, show_default=True, help="Turns of each side.")
 def main(files: tuple[Path, ...], out: Path, runs: int, threads: int, pairs: int) -> None:
     """Compare `hwkeras bench` with litert-benchmark on FILES."""
-    from export.facts import machine, versions
     from export.tables import Table
     from export.text import render
-    from hwkeras.files import write_text
 
     rows = agreement(files, runs, threads, pairs)
-    result = {
-        "what": f"medians of {runs} inferences in {pairs} turns of each side",
-        "goal": "ratio within 10% of 1",
-        "machine": machine(),
-        "versions": versions(),
-        "files": rows,
-    }
-    write_text(out, json.dumps(result, indent=1) + "\n")
+    what = f"medians of {runs} inferences in {pairs} turns of each side"
+    write_figures(out, what=what, goal="ratio within 10% of 1", files=rows)
     cells = tuple(
         (
             row["file"], f"{row['ours_ms']:.3f}", f"{row['litert_benchmark_ms']:.2f}",

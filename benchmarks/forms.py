@@ -8,11 +8,11 @@ graphs in turn, one thread. The prices are fitted to these times with non-negati
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 SHAPES = ((16, 64), (16, 32), (8, 128), (4, 256))  # side, channels
 PARTS = (4, 24, 48)  # channels of a slice or of a part of a concatenation
@@ -89,10 +89,8 @@ def main(out: Path | None, runs: int) -> None:
     import numpy as np
     from scipy.optimize import nnls
 
-    from export.facts import machine, versions
     from export.forms import Operator
     from export.quantize import make_variant
-    from hwkeras.files import write_text
 
     operators, taken = [], {kind: [] for kind in TYPES}
     listed = list(cases())
@@ -111,14 +109,13 @@ def main(out: Path | None, runs: int) -> None:
             taken[kind].append(1e3 * more / (MANY - FEW))
         click.echo(f"\r{number + 1} of {len(listed)} operators", nl=False, err=True)
     click.echo(err=True)
-    result = {"machine": machine(), "versions": versions(), "runs": runs, "prices": {}}
-    rows = []
+    rows, found = [], {}
     for kind in TYPES:
         features = np.array([operator.features for operator in operators], float)
         weights = 1 / np.maximum(taken[kind], 1.0)  # a relative error counts, down to a microsecond
         fitted, _ = nnls(features * weights[:, None], np.array(taken[kind]) * weights)
         prices = dict(zip(Operator.FEATURES, (float(f"{f:.3g}") for f in fitted), strict=True))
-        result["prices"][kind] = prices
+        found[kind] = prices
         click.echo(f"{kind}: " + ", ".join(f"{name} {value:g}" for name, value in prices.items()))
         for operator, measured, predicted in zip(
             operators, taken[kind], features @ fitted, strict=True
@@ -132,9 +129,8 @@ def main(out: Path | None, runs: int) -> None:
                 }
             )
             click.echo(f"{kind:<8} {operator.name:<34} {measured:8.2f} {predicted:8.2f}")
-    result["measurements"] = rows
     if out:
-        write_text(out, json.dumps(result, indent=1) + "\n")
+        write_figures(out, runs=runs, prices=found, measurements=rows)
 
 
 if __name__ == "__main__":

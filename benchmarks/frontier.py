@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from figures import write_figures
 
 # Of the dense net's parameters, the most telling first.
 SHARES = (0.15, 0.05, 0.02, 0.1, 0.01, 0.3, 0.5)
@@ -207,7 +208,6 @@ def picture(rows: list[dict], counts: str) -> str:
 def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> None:
     """Make the rows that are missing, and the picture of all."""
     from export.display import progress_display
-    from export.facts import machine, versions
     from export.runfolder import RunFolder
     from hwkeras.files import read_json, write_text
     from hwkeras.training import FINETUNE
@@ -217,22 +217,20 @@ def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> 
     content = read_json(path, "a frontier") if path.exists() else {"measurements": []}
     if content["measurements"] and content["settings"] != settings:
         raise click.UsageError(f"{path} was made with {content['settings']}")
-    done = {row_case(row) for row in content["measurements"]}
+    made_so_far = content["measurements"]
+    done = {row_case(row) for row in made_so_far}
     wanted = [c for c in cases() if c not in done and (not only or c.name.startswith(only))]
     dataset = folder.data().load()
     config = dataclasses.replace(FINETUNE, **settings)
     training = folder.record()["steps"]["train"]["settings"]
+    trained = {name: training[name] for name in ("preset", "epochs", "seed", "precision")}
     for case in wanted[: rows or None]:
         with progress_display() as show:
             row = measure(case, folder, dataset, config, show)
-        content = {
-            "machine": machine(), "versions": versions(), "settings": settings,
-            "training": {k: training[k] for k in ("preset", "epochs", "seed", "precision")},
-            "measurements": [*content["measurements"], row],
-        }  # fmt: skip
-        write_text(path, json.dumps(content, indent=1) + "\n")
+        made_so_far = [*made_so_far, row]
+        write_figures(path, settings=settings, training=trained, measurements=made_so_far)
         for counts in ("parameters", "macs"):
-            made = picture(content["measurements"], counts)
+            made = picture(made_so_far, counts)
             write_text(out / f"frontier-{counts}.svg", made)
         click.echo(f"{case.name}: {row['parameters']:,} parameters, test {row['test']:.2%}")
 

@@ -12,11 +12,11 @@ alike; "as trained" is our runs without that. One thread, all files of a cut in 
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 CUTS = (0.50, 0.70, 0.85, 0.95, 0.98)  # of the parameters
 TYPES = ("float32", "int8")
@@ -153,8 +153,6 @@ def profiled(path: Path) -> dict:
 @click.option("--runs", default=200, show_default=True, help="Inferences behind each median.")
 def main(gates: str | None, run: str | None, out: Path, runs: int) -> None:
     """Compare three forms of slim graphs on real gates."""
-    from export.facts import machine, versions
-    from hwkeras.files import write_text
 
     add_gather()
     nets = []
@@ -179,8 +177,7 @@ def main(gates: str | None, run: str | None, out: Path, runs: int) -> None:
             if "microseconds" in row:
                 for kind, (count, time) in row["microseconds"].items():
                     click.echo(f"{'':<40}{kind:<18} {count:>4} {time:>8.1f} us")
-    result = {"machine": machine(), "versions": versions(), "runs": runs, "measurements": rows}
-    write_text(out, json.dumps(result, indent=1) + "\n")
+    write_figures(out, runs=runs, measurements=rows)
 
 
 if __name__ == "__main__":

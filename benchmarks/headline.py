@@ -11,11 +11,11 @@ histories are copied to the folder of models: quantized files first, float32 whi
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
+from figures import write_figures
 
 VARIANTS = ("float32", "int8", "qat-int8")
 ROOM = 9 * 2**20  # bytes, of all copied models together
@@ -76,9 +76,7 @@ def keep(runs: list, found: list[list[dict[str, Any]]], folder: Path) -> None:
 def main(dense: Path, runs: tuple[Path, ...], out: Path, models: Path | None, times: int) -> None:
     """Gather the files of the runs and time them together."""
     from export import timing
-    from export.facts import machine, versions
     from export.runfolder import RunFolder
-    from hwkeras.files import write_text
 
     first = RunFolder.open(dense)
     whole = first.record()["steps"]["finetune"]["outcome"]["parameters"]
@@ -96,8 +94,7 @@ def main(dense: Path, runs: tuple[Path, ...], out: Path, models: Path | None, ti
             f"{row['model']:<6} {row['variant']:<8} {row['bytes']:>11,} B {row['accuracy']:.2%}"
             f" lost {row['lost']:.2f} {row['latency_ms']:.3f} ms"
         )
-    result = {"machine": machine(), "versions": versions(), "measurements": [*rows, POSTER]}
-    write_text(out, json.dumps(result, indent=1) + "\n")
+    write_figures(out, measurements=[*rows, POSTER])
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ the same steps with the same seed, and is watched on the validation split.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 # "default" is what the library draws; the others are Keras's names, and Keras's defaults for
 # a convolution with a rectifier and without one. Transform, gate, and the gates' bias.
@@ -35,9 +35,7 @@ def main(data: str, out: Path, preset: str, seed: int, **settings) -> None:
     """Train one net a row and write what became of it."""
     import keras
 
-    from export.facts import machine, versions
     from hwkeras import PRESETS, TrainConfig, fit, highway_net, load_dataset
-    from hwkeras.files import write_text
     from hwkeras.graph import highway_blocks
 
     dataset = load_dataset(data)
@@ -72,8 +70,7 @@ def main(data: str, out: Path, preset: str, seed: int, **settings) -> None:
             f" validation {last['val_accuracy']:.1%}"
         )
     settings |= {"preset": preset, "seed": seed, "validation_images": len(dataset.validation)}
-    result = {"machine": machine(), "versions": versions(), "settings": settings}
-    write_text(out, json.dumps({**result, "measurements": rows}, indent=1) + "\n")
+    write_figures(out, settings=settings, measurements=rows)
 
 
 if __name__ == "__main__":

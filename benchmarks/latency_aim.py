@@ -9,11 +9,11 @@ multiply-accumulates, ranked by those: what the same net costs when time does no
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 AIMS = (0.7, 0.5, 0.3)
 TYPES = ("float32", "int8")
@@ -76,9 +76,7 @@ def measure(model, stats, kind: str, runs: int):
 @click.option("--runs", default=200, show_default=True, help="Inferences behind each median.")
 def main(run: str, out: Path, runs: int) -> None:
     """Aim at latency with the trained net of RUN."""
-    from export.facts import machine, versions
     from export.runfolder import RunFolder
-    from hwkeras.files import write_text
     from hwkeras.saving import load_model
 
     folder = RunFolder.open(run)
@@ -92,8 +90,7 @@ def main(run: str, out: Path, runs: int) -> None:
                 f"{row['type']:<8} {row['aim']:.0%}  {row['counts']:<10} {row['foretold']:>9.0%}"
                 f" {row['measured']:>9.0%} {row['parameters']:>11,} {row['macs']:>11,}"
             )
-    result = {"machine": machine(), "versions": versions(), "runs": runs, "measurements": rows}
-    write_text(out, json.dumps(result, indent=1) + "\n")
+    write_figures(out, runs=runs, measurements=rows)
 
 
 if __name__ == "__main__":

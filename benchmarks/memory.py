@@ -10,12 +10,12 @@ Where other jobs share the cores, `chrt -f 1 python ...` keeps them from disturb
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 SHARES = (0.15, 0.05)  # of the parameters, in the slim nets
 VARIANTS = ("float32", "float16", "int8")
@@ -103,11 +103,9 @@ def parts(ways: dict[str, dict], runtime: dict[str, dict]) -> dict[str, float]:
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
 def main(out: Path) -> None:
     """Measure the memory of dense and slim nets, and what changes it."""
-    from export.facts import machine, versions
     from export.silence import silenced
     from export.tables import Table
     from export.text import render
-    from hwkeras.files import write_text
 
     with tempfile.TemporaryDirectory() as folder:
         with silenced():
@@ -124,13 +122,8 @@ def main(out: Path) -> None:
         }
         for name, ways in found.items()
     ]
-    result = {
-        "what": f"medians over {PROCESSES} processes, one thread; memory over an empty process",
-        "machine": machine(),
-        "versions": versions(),
-        "models": rows,
-    }
-    write_text(out, json.dumps(result, indent=1) + "\n")
+    what = f"medians over {PROCESSES} processes, one thread; memory over an empty process"
+    write_figures(out, what=what, models=rows)
 
     def mib(value: float) -> str:
         return f"{value / MIB:.1f}"

@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 SIZES = (
     (64, 6), (128, 6), (256, 6), (512, 6), (1024, 6), (2048, 6),
@@ -103,8 +103,6 @@ def gates(path: str):
 @click.option("-o", "--out", type=click.Path(path_type=Path))
 def main(gate_file: str | None, out: Path | None) -> None:
     """Order streams of random sets, of nested sets and of the poster's net with real gates."""
-    from export.facts import machine, versions
-    from hwkeras.files import write_text
 
     ordering("", random_sets(64, 6), 64)  # the first call loads more code
     rows = []
@@ -121,8 +119,7 @@ def main(gate_file: str | None, out: Path | None) -> None:
             f" {row['bound_seconds']:>8.3f}"
         )
     if out:
-        result = {"machine": machine(), "versions": versions(), "measurements": rows}
-        write_text(out, json.dumps(result, indent=1) + "\n")
+        write_figures(out, measurements=rows)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ block's channels, one run each.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 KEEP = 0.25
 
@@ -46,8 +46,6 @@ def factors(preset: str) -> dict:
 @click.option("-o", "--out", type=click.Path(path_type=Path))
 def main(out: Path | None) -> None:
     """Convert each preset dense and slim, as float32 and int8, and compare the factors."""
-    from export.facts import machine, versions
-    from hwkeras.files import write_text
     from hwkeras.models import PRESETS
 
     rows = []
@@ -60,8 +58,7 @@ def main(out: Path | None) -> None:
             f" {row['together']:>8.2f} {row['ratio']:>6.3f}"
         )
     if out:
-        result = {"machine": machine(), "versions": versions(), "measurements": rows}
-        write_text(out, json.dumps(result, indent=1) + "\n")
+        write_figures(out, measurements=rows)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ gates, as biases, what the cut h fed them on average.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
 import numpy as np
+from figures import write_figures
 
 IMAGES = 2000  # of the training split, for scores and batch norms
 BATCH = 250
@@ -71,12 +71,10 @@ def compensate(dense, slim, plan, found) -> None:
 @click.option("--parameters", default=0.15, show_default=True, help="Share that stays.")
 def main(run: Path, out: Path, parameters: float) -> None:
     """Cut the net of RUN by each score and write its validation accuracy."""
-    from export.facts import machine, versions
     from export.pipeline import some_images
     from export.runfolder import RunFolder
     from hwkeras import apply_plan, load_model, make_plan, recalibrate
     from hwkeras.evaluation import accuracy, predict_logits
-    from hwkeras.files import write_text
 
     folder = RunFolder.open(run)
     dataset, stats = folder.data().load(), folder.stats()
@@ -109,8 +107,7 @@ def main(run: Path, out: Path, parameters: float) -> None:
         click.echo(", ".join(f"{k} {v if isinstance(v, str) else format(v, '.1%')}"
                              for k, v in row.items()))  # fmt: skip
     settings = {"parameters": parameters, "images": IMAGES, "validation_images": len(held_out)}
-    result = {"machine": machine(), "versions": versions(), "settings": settings}
-    write_text(out, json.dumps({**result, "measurements": rows}, indent=1) + "\n")
+    write_figures(out, settings=settings, measurements=rows)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 PAIRS = 5  # interleaved measurements of each side
 IMAGES = 8192  # of the training split, in each measurement
@@ -110,13 +110,10 @@ def exporting(slim) -> dict:
 @click.option("--batch-size", default=128, show_default=True)
 def main(data: str, out: Path, preset: str, batch_size: int) -> None:
     """Time the input pipeline on DATA, and planning, rebuilding and exporting the poster's net."""
-    from export.facts import machine, versions
-    from hwkeras.files import write_text
 
     rebuild, slim = rebuilding()
     rows = [feeding(data, preset, batch_size), rebuild, exporting(slim)]
-    result = {"machine": machine(), "versions": versions(), "measurements": rows}
-    write_text(out, json.dumps(result, indent=1) + "\n")
+    write_figures(out, measurements=rows)
     for row in rows:
         click.echo(f"{row.pop('what')} (goal: {row.pop('goal')})")
         for name, value in row.items():

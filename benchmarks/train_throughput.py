@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import click
+from figures import write_figures
 
 BACKENDS = ("tensorflow", "jax", "torch")
 SIDE = 4096  # of the matrices
@@ -96,8 +97,6 @@ def main(out, preset, batch_size, steps, rounds, backend, here) -> None:
     if here:
         click.echo(json.dumps(timed(preset, batch_size, steps, rounds)))
         return
-    from export.facts import machine, versions
-    from hwkeras.files import write_text
 
     rows = []
     for name in backend or [b for b in BACKENDS if importlib.util.find_spec(b)]:
@@ -118,8 +117,7 @@ def main(out, preset, batch_size, steps, rounds, backend, here) -> None:
         )
     if out:
         settings = {"preset": preset, "batch_size": batch_size, "steps": steps}
-        result = {"machine": machine(), "versions": versions(), "settings": settings}
-        write_text(out, json.dumps({**result, "measurements": rows}, indent=1) + "\n")
+        write_figures(out, settings=settings, measurements=rows)
 
 
 if __name__ == "__main__":
