@@ -6,7 +6,8 @@
 All are run folders with exported files, as the frontier leaves them: DENSE is the dense net trained
 on for as long as the others were fine-tuned, and points are lost against it. Accuracy and bytes are
 those that the exports measured; latency is measured here, all in turns. The runs' files, plans and
-histories are copied to the folder of models: quantized files first, float32 while there is room.
+histories take the place of those in the folder of models: quantized files first, float32 while
+there is room.
 """
 
 from __future__ import annotations
@@ -48,10 +49,13 @@ def files(run, dense_parameters: int) -> list[dict[str, Any]]:
 
 
 def keep(runs: list, found: list[list[dict[str, Any]]], folder: Path) -> None:
-    """Copies the runs' files, plans and histories, named by their share of parameters."""
+    """Copies the runs' files, plans and histories, named by their share of parameters, to a folder
+    that held others of them."""
     from export.bundle import read_sidecar, sidecar_path, write_model
     from hwkeras.files import write_text
 
+    for old in folder.glob("slim-*"):
+        old.unlink()
     for run, rows in zip(runs, found, strict=True):
         name = f"slim-{100 * rows[0]['parameters_share']:.0f}"
         write_text(folder / f"{name}.plan.json", run.path("plan.json").read_text("utf-8"))

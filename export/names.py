@@ -10,7 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from ai_edge_litert.tools import flatbuffer_utils
+from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
+
+from export.packing import pack, unpack
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -26,7 +28,7 @@ def name_tensors(content: bytes, layers: Collection[str]) -> bytes:
         content: what the TFLite converter gave.
         layers: names of the layers, of their parts, and of nested models.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(content)
+    model = unpack(content)
     (graph,) = model.subgraphs
     names: dict[int, str] = {}
     for signature in model.signatureDefs:
@@ -40,7 +42,7 @@ def name_tensors(content: bytes, layers: Collection[str]) -> bytes:
             names[index] = wanted if taken[wanted] == 1 else f"{wanted}~{taken[wanted]}"
 
     for operator in graph.operators:
-        kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) or "custom"
+        kind = opcode_to_name(model, operator.opcodeIndex) or "custom"
         for index in operator.outputs:
             path = _path(graph.tensors[index].name.decode(), layers)
             name(index, path if path and kind in WEIGHTED else f"{path}/{kind.lower()}".lstrip("/"))
@@ -49,7 +51,7 @@ def name_tensors(content: bytes, layers: Collection[str]) -> bytes:
                 name(index, f"{names[operator.outputs[0]]}:{number}")
     for index, wanted in names.items():
         graph.tensors[index].name = wanted.encode()
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return pack(model)
 
 
 def belongs(operator: str, name: str) -> bool:

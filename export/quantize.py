@@ -10,6 +10,7 @@ import numpy as np
 
 from export import names
 from export.calibration import samples_of, tensor_ranges
+from export.packing import pack, unpack
 from export.runtime import Images, allocated
 from export.silence import silenced
 from export.tflite import ExportError
@@ -84,7 +85,7 @@ def _quantize(content, variant, recipe, samples) -> bytes:
     result = quantizer.Quantizer(content, recipe).quantize(
         ranges, enable_progress_bar=False, enable_progress_report=False
     )
-    return bytes(result.quantized_model or b"")
+    return pack(unpack(bytes(result.quantized_model or b"")))
 
 
 def _recipe(
