@@ -6,7 +6,8 @@ RUN holds a trained net and its gates (`hwkeras train`, `hwkeras gates`). Every 
 recalibrated, and fine-tuned for the same epochs with the same settings and the dense net as its
 teacher; "dense" is the dense net itself, trained on in just that way, so that a loss counts against
 a net trained as long. "narrow" is a net narrower throughout, trained from nothing for the epochs of
-training and fine-tuning together. A row's test accuracy is read once, when it is done.
+training and fine-tuning together; "rounds" is cut as "gates", but in two rounds that share the
+epochs of fine-tuning. A row's test accuracy is read once, when it is done.
 
 A row that is done is written and not made again, so the command can be stopped and repeated; an
 unfinished one goes on at its last epoch. Each cut net stays as a run of its own in RUN/frontier,
@@ -26,10 +27,12 @@ import click
 from figures import write_figures
 
 # Of the dense net's parameters, the most telling first.
-SHARES = (0.15, 0.05, 0.02, 0.1, 0.01, 0.3, 0.5)
+SHARES = (0.15, 0.05, 0.02, 0.1, 0.04, 0.01, 0.3, 0.5)
 MAC_SHARES = (0.4, 0.2, 0.1)
 SEEDED = (0.15, 0.05, 0.02)  # the shares that are run with three seeds
 METHODS = ("gates", "narrow", "l1", "random")
+IN_ROUNDS = (0.05, 0.02)  # the shares that are also cut in rounds
+ROUNDS = {"rounds": 2, "round_epochs": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,7 @@ def cases() -> list[Case]:
     """Returns all rows, the most telling first: a stopped run shows a whole picture."""
     rows = [Case("dense")]
     rows += [Case("gates", "parameters", share) for share in SHARES]
+    rows += [Case("rounds", "parameters", share) for share in IN_ROUNDS]
     rows += [Case("gates", "macs", share) for share in MAC_SHARES]
     for share in (*SEEDED, *(share for share in SHARES if share not in SEEDED)):
         rows += [Case(method, "parameters", share) for method in METHODS[1:]]
@@ -107,8 +111,9 @@ def cut(case: Case, run, dataset, config, show):
     most = case.share * getattr(stats.cost(), case.counts)
     if case.method == "dense":
         aim = Aim("keep", 1.0)
-    elif case.method == "gates":
-        aim = Aim(case.counts, case.share, relative=True)
+    elif case.method in ("gates", "rounds"):
+        rounds = ROUNDS if case.method == "rounds" else {}
+        aim = Aim(case.counts, case.share, relative=True, **rounds)
     else:
         if case.method == "random":
             plan = rivals.random_plan(stats, case.counts, most, case.seed)
@@ -120,9 +125,11 @@ def cut(case: Case, run, dataset, config, show):
     def named(stage, done, total):
         show(f"{case.name} {stage}", done, total)
 
-    pipeline.prune(own, dataset, aim, resume=True, progress=named)
+    pipeline.prune(own, dataset, aim, config, resume=True, progress=named)
+    left = config.epochs - (aim.rounds - 1) * aim.round_epochs
+    last = dataclasses.replace(config, epochs=left)
     answers = run.path("frontier") / "answers"
-    pipeline.finetune_slim(own, dataset, config, answers=answers, resume=True, progress=named)
+    pipeline.finetune_slim(own, dataset, last, answers=answers, resume=True, progress=named)
     steps = own.record()["steps"]["prune"]["outcome"]["steps"]
     facts = {"recalibrated": steps[-1]["accuracy"], "epochs": config.epochs}
     return load_model(own.path("slim.keras")), facts
@@ -169,7 +176,7 @@ def picture(rows: list[dict], counts: str) -> str:
             [p[counts] / 1e6 for p in marks], [100 * p["accuracy"] for p in marks], "x",
             color=PALE, label="published",
         )  # fmt: skip
-        for i, method in enumerate(("gates", *METHODS[1:], "dense")):
+        for i, method in enumerate((*METHODS, "dense", "rounds")):
             found = [r for r in rows if r["method"] == method]
             found = sorted(found, key=lambda row: row[counts])
             if not found:

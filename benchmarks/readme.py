@@ -100,7 +100,7 @@ def headline(measurements: list[dict]) -> Table:
 
 def frontier(measurements: list[dict]) -> Table:
     """Returns test accuracy by size for each way to get there, with the spread over seeds."""
-    methods = ("gates", "narrow", "l1", "random")
+    methods = ("gates", "rounds", "narrow", "l1", "random")
     rows = []
     dense = next(m for m in measurements if m["method"] == "dense")
     sizes = {(m["counts"], m["share"]) for m in measurements if m["method"] != "dense"}
@@ -117,9 +117,9 @@ def frontier(measurements: list[dict]) -> Table:
         ]
         rows.append((f"{share:.0%} of the {counts}", *cost, *cells))
     whole = [f"{dense[name] / 1e6:.2f} M" for name in ("parameters", "macs")]
-    rows.insert(0, ("dense, trained on", *whole, f"{100 * dense['test']:.2f}", "", "", ""))
+    rows.insert(0, ("dense, trained on", *whole, f"{100 * dense['test']:.2f}", *[""] * 4))
     columns = ("aim", "parameters", "MACs", *methods)
-    return Table("Frontier", columns, "lrrrrrr", tuple(rows))
+    return Table("Frontier", columns, "lrrrrrrr", tuple(rows))
 
 
 TABLES = {
