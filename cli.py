@@ -270,13 +270,16 @@ def prune(target, data, out, json_, force, **aims):
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--learning-rate", default=0.05, show_default=True)
 @click.option("--distill", type=click.FloatRange(0, 1), default=0.5, show_default=True,
-              help="Weight of the dense model's answers against the labels.")  # fmt: skip
+              help="Weight of the teacher's answers against the labels.")  # fmt: skip
+@click.option("--teacher", metavar="MODEL", type=click.Path(path_type=Path),
+              help="A .keras model to learn from that gives logits of the same classes; the dense"
+                   " model by default.")  # fmt: skip
 @fit_options
 @resume
 @force
 @as_json
-def finetune(target, data, out, json_, resume, force, **settings):
-    """Train the pruned model on, with the dense one as its teacher."""
+def finetune(target, data, out, json_, teacher, resume, force, **settings):
+    """Train the pruned model on, with the dense one, or a better one, as its teacher."""
     with _work() as show:
         import dataclasses
 
@@ -286,7 +289,7 @@ def finetune(target, data, out, json_, resume, force, **settings):
         run, dataset = _open(target, data, out, force)
         outcome = pipeline.finetune_slim(
             run, dataset, dataclasses.replace(FINETUNE, **settings),
-            resume=resume, force=force, progress=show,
+            teacher=teacher, resume=resume, force=force, progress=show,
         )  # fmt: skip
     _print_outcome(run.path("slim.keras"), outcome, json_)
 

@@ -2,12 +2,12 @@
 
     python benchmarks/frontier.py RUN -o results/cifar10 --epochs 5 --learning-rate 0.1
 
-RUN holds a trained net and its gates (`hwkeras train`, `hwkeras gates`). Every row is cut,
-recalibrated, and fine-tuned for the same epochs with the same settings and the dense net as its
-teacher; "dense" is the dense net itself, trained on in just that way, so that a loss counts against
-a net trained as long. "narrow" is a net narrower throughout, trained from nothing for the epochs of
-training and fine-tuning together; "rounds" is cut as "gates", but in two rounds that share the
-epochs of fine-tuning. A row's test accuracy is read once, when it is done.
+RUN holds a trained net and its gates (`hwkeras train`, `hwkeras gates`). "dense" is that net, made
+first: trained on with itself as its teacher. Every other row is the net in RUN, cut, recalibrated,
+and fine-tuned for the same epochs with the same settings, with "dense" as its teacher, so that a
+loss counts against a net trained as long. "narrow" is a net narrower throughout, trained from
+nothing for the epochs of training and fine-tuning together; "rounds" is cut as "gates", but in two
+rounds that share the epochs of fine-tuning. A row's test accuracy is read once, when it is done.
 
 A row that is done is written and not made again, so the command can be stopped and repeated; an
 unfinished one goes on at its last epoch. Each cut net stays as a run of its own in RUN/frontier,
@@ -32,7 +32,7 @@ MAC_SHARES = (0.4, 0.2, 0.1)
 SEEDED = (0.15, 0.05, 0.02)  # the shares that are run with three seeds
 METHODS = ("gates", "narrow", "l1", "random")
 IN_ROUNDS = (0.05, 0.02)  # the shares that are also cut in rounds
-ROUNDS = {"rounds": 2, "round_epochs": 2}
+ROUNDS, ROUND_EPOCHS = 2, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +49,12 @@ class Case:
         return f"{self.method}-{self.counts}-{self.share:g}-{self.seed}"
 
 
+DENSE = Case("dense")  # trained on, and then the teacher of all others
+
+
 def cases() -> list[Case]:
     """Returns all rows, the most telling first: a stopped run shows a whole picture."""
-    rows = [Case("dense")]
+    rows = [DENSE]
     rows += [Case("gates", "parameters", share) for share in SHARES]
     rows += [Case("rounds", "parameters", share) for share in IN_ROUNDS]
     rows += [Case("gates", "macs", share) for share in MAC_SHARES]
@@ -109,11 +112,12 @@ def cut(case: Case, run, dataset, config, show):
         own.note(data=record["data"], steps=steps)
     stats = run.stats()
     most = case.share * getattr(stats.cost(), case.counts)
-    if case.method == "dense":
+    if case == DENSE:
         aim = Aim("keep", 1.0)
-    elif case.method in ("gates", "rounds"):
-        rounds = ROUNDS if case.method == "rounds" else {}
-        aim = Aim(case.counts, case.share, relative=True, **rounds)
+    elif case.method == "gates":
+        aim = Aim(case.counts, case.share, relative=True)
+    elif case.method == "rounds":
+        aim = Aim(case.counts, case.share, relative=True, rounds=ROUNDS, round_epochs=ROUND_EPOCHS)
     else:
         if case.method == "random":
             plan = rivals.random_plan(stats, case.counts, most, case.seed)
@@ -128,8 +132,11 @@ def cut(case: Case, run, dataset, config, show):
     pipeline.prune(own, dataset, aim, config, resume=True, progress=named)
     left = config.epochs - (aim.rounds - 1) * aim.round_epochs
     last = dataclasses.replace(config, epochs=left)
-    answers = run.path("frontier") / "answers"
-    pipeline.finetune_slim(own, dataset, last, answers=answers, resume=True, progress=named)
+    teacher = None if case == DENSE else run.path("frontier") / DENSE.name / "slim.keras"
+    pipeline.finetune_slim(
+        own, dataset, last, teacher=teacher, answers=run.path("frontier") / "answers",
+        resume=True, progress=named,
+    )  # fmt: skip
     steps = own.record()["steps"]["prune"]["outcome"]["steps"]
     facts = {"recalibrated": steps[-1]["accuracy"], "epochs": config.epochs}
     return load_model(own.path("slim.keras")), facts
@@ -227,6 +234,8 @@ def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> 
     made_so_far = content["measurements"]
     done = {row_case(row) for row in made_so_far}
     wanted = [c for c in cases() if c not in done and (not only or c.name.startswith(only))]
+    if DENSE not in done and DENSE not in wanted:
+        raise click.UsageError(f"{DENSE.name} teaches the others; make it first")
     dataset = folder.data().load()
     config = dataclasses.replace(FINETUNE, **settings)
     training = folder.record()["steps"]["train"]["settings"]

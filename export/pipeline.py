@@ -7,6 +7,7 @@ continued anywhere.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -181,6 +182,7 @@ def finetune_slim(
     dataset: Dataset,
     config: TrainConfig,
     *,
+    teacher: Path | None = None,
     answers: Path | None = None,
     resume: bool = False,
     force: bool = False,
@@ -188,12 +190,20 @@ def finetune_slim(
 ) -> dict[str, Any]:
     """Trains the pruned model on, with the dense model as its teacher; writes slim.keras.
 
-    `answers` is a folder in which the teacher's are kept for other cuts of the same model.
+    `teacher` is a `.keras` model to learn from instead of the dense one; `answers` is a folder in
+    which the teacher's are kept for the next model that learns from it.
     """
-    if not run.is_due("finetune", vars(config), resume=resume, force=force):
+    settings = {**vars(config), "teacher": None}
+    if teacher is not None:
+        teaches = load_model(teacher)  # refused before its bytes are read as a whole
+        digest = hashlib.sha256(teacher.read_bytes()).hexdigest()
+        settings["teacher"] = {"file": teacher.name, "sha256": digest}
+    else:
+        teaches = load_model(run.need("train"))
+    if not run.is_due("finetune", settings, resume=resume, force=force):
         return run.record()["steps"]["finetune"]["outcome"]
     run.need("prune")
-    model, teacher = load_model(run.path("pruned.keras")), load_model(run.need("train"))
+    model = load_model(run.path("pruned.keras"))
     checkpoint = _checkpoint(run, "checkpoint-finetune", resume, force)
     before = read_phases(run.path("history.csv"))
     before.pop("finetune", None)
@@ -207,7 +217,7 @@ def finetune_slim(
         model,
         dataset,
         config,
-        teacher=teacher if config.distill else None,
+        teacher=teaches if config.distill else None,
         answers=answers,
         checkpoint=checkpoint,
         resume=resume,
@@ -221,7 +231,7 @@ def finetune_slim(
         "steps": [_step("fine-tuned", model, dataset, f"{len(rows)} epochs")],
         "seconds": round(time.perf_counter() - started, 1),
     }
-    run.finish("finetune", vars(config), outcome)
+    run.finish("finetune", settings, outcome)
     remove(checkpoint)
     return outcome
 

@@ -73,7 +73,9 @@ class Checkpoint:
         return content
 
 
-def fingerprint(model: keras.Model, data: str, config: Any) -> str:
-    """Returns a digest of a model's architecture, its data's fingerprint and its settings."""
-    parts = [model.to_json(), data, json.dumps(dataclasses.asdict(config), sort_keys=True)]
+def fingerprint(model: keras.Model, data: str, config: Any, teacher: str = "") -> str:
+    """Returns a digest of a model's architecture, the digest of its data, its settings, and the
+    digest of its teacher."""
+    settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    parts = [model.to_json(), data, settings, teacher]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -134,7 +134,8 @@ def fit(
     )
     saved = None
     if checkpoint is not None:
-        saved = Checkpoint(Path(checkpoint), fingerprint(model, dataset.fingerprint, config))
+        run = fingerprint(model, dataset.fingerprint, config, taught.digest if taught else "")
+        saved = Checkpoint(Path(checkpoint), run)
     history: list[Row] = saved.history() if saved and resume else []
     with computing_in(model, config.precision):
         view = training_view(model, config, len(batches))
@@ -176,6 +177,14 @@ def _check(model, dataset, config, teacher) -> None:
         raise TrainingError(f"expected a precision of {PRECISIONS}; found {config.precision!r}")
     if config.distill and teacher is None:
         raise TrainingError("distillation needs a teacher")
+    if config.distill and (teacher.input_shape, teacher.output_shape) != (
+        model.input_shape,
+        outputs,
+    ):
+        raise TrainingError(
+            f"the teacher takes {teacher.input_shape} and gives {teacher.output_shape}; expected"
+            f" {model.input_shape} and {outputs}, as the model's"
+        )
     if not len(dataset.validation):
         raise TrainingError(f"{dataset.name!r} has no validation images; take a larger share")
     if config.penalty and not any(block.active for block in blocks.values()):

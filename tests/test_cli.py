@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 import cli
 from export.runfolder import remove
+from hwkeras.evaluation import predict_logits
 from hwkeras.files import replacing
+from hwkeras.saving import load_model, save_model
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = sorted(cli.main.commands)
@@ -318,6 +320,32 @@ def test_a_variant_that_trains_on_for_both_models(finished, tmp_path):
     assert "slim-qat-int8: 3/3" in result.stderr
     fails(hwkeras("export", run, "--keep-float", "nothing", "--force"), "block 'nothing' to keep")
     assert (run / "tflite" / "slim-qat-int8.tflite").exists()
+
+
+def test_fine_tuning_with_a_teacher_of_the_users(finished, tmp_path):
+    """The teacher is told to be sure of one class: who learns from it alone says the same."""
+    run = tmp_path / "run"
+    shutil.copytree(finished[0] / "run", run)
+    model = load_model(run / "dense.keras")
+    logits = model.layers[-1]
+    logits.set_weights([logits.get_weights()[0] * 0, np.array([0, 9, 0])])
+    save_model(model, tmp_path / "stubborn.keras")
+    taught = ["finetune", run, "--teacher", tmp_path / "stubborn.keras", "--distill", 1]
+    result = hwkeras(*taught, "--epochs", 4, "--force")
+    assert result.exit_code == 0, result.output
+    images = np.load(finished[0] / "table.npz")["x_test"]
+    answers = predict_logits(load_model(run / "slim.keras"), images).argmax(1)
+    assert (answers == 1).mean() > 0.9
+    settings = json.loads((run / "run.json").read_text())["steps"]["finetune"]["settings"]
+    assert settings["teacher"]["file"] == "stubborn.keras"
+    assert hwkeras(*taught, "--epochs", 4, "--resume").exit_code == 0
+    before = (run / "slim.keras").read_bytes()
+    fails(hwkeras("finetune", run, "--distill", 1, "--epochs", 4, "--resume"), "with teacher=")
+    fails(
+        hwkeras("finetune", run, "--teacher", tmp_path / "no.keras", "--force"),
+        "no.keras: no such file; expected a .keras model",
+    )
+    assert (run / "slim.keras").read_bytes() == before
 
 
 def test_all_takes_in_what_trains_if_asked():

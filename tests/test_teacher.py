@@ -8,9 +8,10 @@ import pytest
 
 from hwkeras.batches import TrainingBatches
 from hwkeras.data import load_dataset
+from hwkeras.files import FileError
 from hwkeras.models import HighwayConfig, highway_net
 from hwkeras.teacher import Teacher
-from hwkeras.training import FINETUNE, finetune
+from hwkeras.training import FINETUNE, TrainingError, finetune
 
 CONFIG = dataclasses.replace(FINETUNE, epochs=2, batch_size=64)
 
@@ -119,3 +120,19 @@ def test_no_answers_without_distillation(net, digits, tmp_path):
     config = dataclasses.replace(CONFIG, epochs=1, distill=0.0)
     finetune(net, digits, config, teacher=net, answers=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_teacher_of_other_classes_is_refused(net, digits):
+    config = HighwayConfig(stem=4, stages=(8,), strides=(1,), blocks=1)
+    teacher = highway_net(config, digits.input_shape, 7)
+    with pytest.raises(TrainingError, match=r"gives \(None, 7\); expected .* \(None, 10\)"):
+        finetune(net, digits, CONFIG, teacher=teacher)
+
+
+def test_a_training_does_not_go_on_with_another_teacher(net, digits, tmp_path):
+    teacher = make_net(digits, seed=1)
+    finetune(net, digits, CONFIG, teacher=teacher, checkpoint=tmp_path)
+    finetune(net, digits, CONFIG, teacher=teacher, checkpoint=tmp_path, resume=True)
+    other = make_net(digits, seed=2)
+    with pytest.raises(FileError, match="checkpoint is of another run"):
+        finetune(net, digits, CONFIG, teacher=other, checkpoint=tmp_path, resume=True)
