@@ -170,7 +170,7 @@ def trained_narrow(case: Case, run, dataset, config, show):
 
 def picture(rows: list[dict], counts: str) -> str:
     """Returns rows and published nets as an SVG: cost on a log axis against test accuracy."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     from export.drawing import MARKERS, PALE, SERIES, canvas, label_points, style, svg
 
@@ -188,7 +188,8 @@ def picture(rows: list[dict], counts: str) -> str:
             found = sorted(found, key=lambda row: row[counts])
             if not found:
                 continue
-            first = [r for r in found if r["seed"] == 0]
+            # a line joins what was aimed at the same cost
+            first = [r for r in found if (r["seed"], r["counts"]) == (0, counts)]
             color = SERIES[i]
             axes.plot(
                 [r[counts] / 1e6 for r in found], [100 * r["test"] for r in found],
@@ -199,7 +200,9 @@ def picture(rows: list[dict], counts: str) -> str:
                 linewidth=1,
             )  # fmt: skip
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         lowest = min(100 * r["test"] for r in rows)
         axes.set_ylim(max(lowest - 1, 70), 97)
         axes.set_xlabel(f"{unit[counts]} (log scale)")

@@ -100,7 +100,8 @@ def headline(measurements: list[dict]) -> Table:
 
 def frontier(measurements: list[dict]) -> Table:
     """Returns test accuracy by size for each way to get there, with the spread over seeds."""
-    methods = ("gates", "rounds", "narrow", "l1", "random")
+    made = {m["method"] for m in measurements}
+    methods = [m for m in ("gates", "rounds", "narrow", "l1", "random") if m in made]
     rows = []
     dense = next(m for m in measurements if m["method"] == "dense")
     sizes = {(m["counts"], m["share"]) for m in measurements if m["method"] != "dense"}
@@ -117,9 +118,11 @@ def frontier(measurements: list[dict]) -> Table:
         ]
         rows.append((f"{share:.0%} of the {counts}", *cost, *cells))
     whole = [f"{dense[name] / 1e6:.2f} M" for name in ("parameters", "macs")]
-    rows.insert(0, ("dense, trained on", *whole, f"{100 * dense['test']:.2f}", *[""] * 4))
+    rows.insert(
+        0, ("dense, trained on", *whole, f"{100 * dense['test']:.2f}", *[""] * (len(methods) - 1))
+    )
     columns = ("aim", "parameters", "MACs", *methods)
-    return Table("Frontier", columns, "lrrrrrrr", tuple(rows))
+    return Table("Frontier", columns, "lrr" + "r" * len(methods), tuple(rows))
 
 
 TABLES = {
