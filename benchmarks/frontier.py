@@ -69,6 +69,7 @@ def measure(case: Case, run, dataset, config, show) -> dict[str, Any]:
     """Makes one net and returns its row."""
     import keras
 
+    from export.facts import machine
     from hwkeras.evaluation import accuracy, predict_logits
     from hwkeras.stats import model_cost
 
@@ -88,6 +89,7 @@ def measure(case: Case, run, dataset, config, show) -> dict[str, Any]:
         "test": right(dataset.test),
         "test_images": len(dataset.test),
         "seconds": round(time.perf_counter() - started, 1),
+        "processor": machine()["processor"],  # rows may be made on several machines
     }
 
 
