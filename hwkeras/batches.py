@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from hwkeras.memory import keep_freed_memory
 from hwkeras.teacher import Teacher
 
 Labels = np.ndarray | dict[str, np.ndarray]
@@ -127,6 +128,8 @@ class TrainingBatches(keras.utils.PyDataset):
                     f"batch {self._due} is due, but {index} was asked for: call fit(shuffle=False)"
                 )
             self._due += 1
+        if keras.backend.backend() == "tensorflow":
+            keep_freed_memory()  # the data set that asks has told malloc the opposite
         epoch, order = self._order
         if epoch != self.epoch:
             epoch = self.epoch
