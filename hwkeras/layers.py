@@ -23,6 +23,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from hwkeras.conv import FastConv2D
 from hwkeras.cost import BlockShape
 from hwkeras.norm import FusedBatchNormalization
 from hwkeras.order import contiguous_runs
@@ -184,7 +185,7 @@ class HighwayConv2D(HighwayBlock):
         self.strides = _pair(strides)
 
     def _conv(self, channels, kernel_size, strides=(1, 1), **kwargs):
-        return keras.layers.Conv2D(
+        return FastConv2D(
             channels,
             kernel_size,
             strides=strides,

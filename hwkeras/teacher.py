@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from hwkeras.device import has_gpu
 from hwkeras.files import replacing
 from hwkeras.graph import as_functional, rewire
 
@@ -39,7 +40,7 @@ class Teacher:
         for layer in self.model._flatten_layers():  # the only way into layers inside layers
             layer.dtype_policy = precision
         # XLA takes long to compile on a CPU, and answers no sooner.
-        self.model.jit_compile = bool(keras.distribution.list_devices("gpu"))
+        self.model.jit_compile = has_gpu()
         self.kept = kept
         digest = hashlib.sha256(f"{self.model.to_json()}\n{precision}\n{lesson}".encode())
         for weight in weights:

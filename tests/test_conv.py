@@ -1,0 +1,100 @@
+"""The fast convolution is Keras's: the same answers and gradients, by other kernels."""
+
+import keras
+import numpy as np
+import pytest
+
+from hwkeras.conv import FastConv2D
+
+tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow's gradient is replaced"
+)
+CASES = {
+    "3x3": {"kernel_size": 3},
+    "1x1": {"kernel_size": 1},
+    "5x3": {"kernel_size": (5, 3)},
+    "even side": {"kernel_size": (2, 3)},
+    "stride": {"kernel_size": 3, "strides": 2},
+    "dilation": {"kernel_size": 3, "dilation_rate": 2},
+    "valid": {"kernel_size": 3, "padding": "valid"},
+}
+
+
+def pair(options, dtype="float32"):
+    """Returns the fast convolution and Keras's own with the same weights."""
+    rng = np.random.default_rng(0)
+    layers = []
+    for kind in (FastConv2D, keras.layers.Conv2D):
+        layer = kind(4, dtype=dtype, **{"padding": "same", **options})
+        layer.build((None, 7, 6, 3))
+        layers.append(layer)
+    weights = [rng.normal(size=weight.shape) for weight in layers[0].get_weights()]
+    for layer in layers:
+        layer.set_weights(weights)
+    return layers
+
+
+def pixels():
+    return np.random.default_rng(1).normal(size=(2, 7, 6, 3)).astype("float32")
+
+
+def gradients(layer, images, upstream):
+    import tensorflow as tf
+
+    images = tf.cast(images, layer.compute_dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        answers = layer(images)
+        loss = tf.reduce_sum(tf.cast(answers, "float32") * upstream[: answers.shape[0]])
+    wanted = [images, layer.kernel.value, layer.bias.value]
+    return [tf.cast(found, "float32").numpy() for found in tape.gradient(loss, wanted)]
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_answers_are_those_of_keras(options):
+    answers = [np.asarray(layer(pixels())) for layer in pair(options)]
+    np.testing.assert_allclose(*answers, atol=1e-5)
+
+
+@tensorflow
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_gradients_are_those_of_keras(options):
+    fast, own = pair(options)
+    shape = own(pixels()).shape
+    upstream = np.random.default_rng(2).normal(size=shape).astype("float32")
+    for mine, theirs in zip(
+        gradients(fast, pixels(), upstream), gradients(own, pixels(), upstream), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@tensorflow
+def test_gradients_in_bfloat16_are_those_of_float32_rounded():
+    fast, own = pair({"kernel_size": 3}, "mixed_bfloat16")[0], pair({"kernel_size": 3})[1]
+    upstream = np.random.default_rng(2).normal(size=(2, 7, 6, 4)).astype("float32")
+    for mine, theirs in zip(
+        gradients(fast, pixels(), upstream), gradients(own, pixels(), upstream), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, atol=0.05 * np.abs(theirs).max())
+
+
+@tensorflow
+@pytest.mark.parametrize(
+    "options, expected", [({"kernel_size": 3}, 0), ({"kernel_size": 3, "strides": 2}, 1)]
+)
+def test_it_replaces_the_gradient_of_what_it_can_turn_and_no_other(options, expected):
+    import tensorflow as tf
+
+    if keras.distribution.list_devices("gpu"):
+        pytest.skip("a GPU's own kernels are fast")
+    fast, _ = pair(options)
+
+    @tf.function
+    def graph(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            loss = tf.reduce_sum(fast(images))
+        return tape.gradient(loss, images)
+
+    operations = graph.get_concrete_function(tf.TensorSpec((2, 7, 6, 3))).graph.get_operations()
+    assert sum(op.type == "Conv2DBackpropInput" for op in operations) == expected
