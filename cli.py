@@ -115,6 +115,8 @@ fit_options = options(
     click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True),
     click.option("--precision", default="float32", show_default=True,
                  type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])),
+    click.option("--optimizer", default="muon", show_default=True,
+                 type=click.Choice(["muon", "sgd"]), help="Muon learns more in as many epochs."),
     click.option("--seed", default=0, show_default=True, help="Of weights and shuffling."),
 )  # fmt: skip
 aim_options = options(
@@ -244,7 +246,7 @@ def gates(target, data, out, json_, force):
 def prune(target, data, out, json_, force, **aims):
     """Plan what to cut, cut it, and recalibrate the batch norms.
 
-    Batch size, precision and seed are of the training between --rounds.
+    Batch size, precision, optimizer and seed are of the training between --rounds.
     """
     _require_one_aim(aims)
     with _work() as show:
@@ -255,9 +257,8 @@ def prune(target, data, out, json_, force, **aims):
 
         run, dataset = _open(target, data, out, force)
         pipeline.gates(run, dataset, resume=True, progress=show)
-        training = dataclasses.replace(
-            FINETUNE, batch_size=aims["batch_size"], precision=aims["precision"], seed=aims["seed"]
-        )
+        names = ("batch_size", "precision", "optimizer", "seed")
+        training = dataclasses.replace(FINETUNE, **{name: aims[name] for name in names})
         plan = pipeline.prune(run, dataset, _aim(aims), training, force=force, progress=show)
         stats = run.stats()
     click.echo(plan.to_json() if json_ else text.plan(plan, stats))
@@ -470,6 +471,7 @@ def _work():
     """Returns the context that heavy work runs in: progress on stderr, no chatter."""
     import contextlib
     import logging
+    import warnings
 
     from export.display import progress_display
     from export.silence import silenced
@@ -479,7 +481,8 @@ def _work():
         with silenced():
             import keras  # noqa: F401  (about four seconds, and native libraries that talk)
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        with progress_display() as show:
+        with progress_display() as show, warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
             yield show
 
     return work()
@@ -526,6 +529,7 @@ def _train_config(settings: dict):
     return TrainConfig(
         epochs=settings["epochs"], batch_size=settings["batch_size"],
         learning_rate=settings["learning_rate"], precision=settings["precision"],
+        optimizer=settings["optimizer"],
         seed=settings["seed"], augment=settings["augment"],
         penalty=penalty if penalty.strength else None,
     )  # fmt: skip

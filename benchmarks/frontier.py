@@ -49,6 +49,8 @@ class Case:
         return f"{self.method}-{self.counts}-{self.share:g}-{self.seed}"
 
 
+# What runs and figures were made with that do not name an optimizer.
+UNNAMED = {"optimizer": "sgd"}
 DENSE = Case("dense")  # trained on, and then the teacher of all others
 
 
@@ -152,12 +154,12 @@ def trained_narrow(case: Case, run, dataset, config, show):
     from hwkeras import PRESETS, fit
     from hwkeras.saving import save_model
 
-    training = run.record()["steps"]["train"]["settings"]
+    training = trained_with(run)
     most = case.share * getattr(run.stats().cost(), case.counts)
     keras.utils.set_random_seed(case.seed)
     build = rivals.for_images(dataset)
     model = rivals.narrow_net(PRESETS[training["preset"]], case.counts, most, build)
-    names = ("learning_rate", "batch_size", "precision", "warmup")
+    names = ("learning_rate", "batch_size", "precision", "warmup", "optimizer")
     epochs = training["epochs"] + config.epochs
     scratch = {"epochs": epochs, "distill": 0.0} | {name: training[name] for name in names}
     folder = run.path("frontier") / case.name
@@ -168,6 +170,11 @@ def trained_narrow(case: Case, run, dataset, config, show):
     )  # fmt: skip
     save_model(model, folder / "slim.keras")
     return model, {"epochs": epochs}
+
+
+def trained_with(run) -> dict[str, Any]:
+    """Returns the settings of a run's training."""
+    return UNNAMED | run.record()["steps"]["train"]["settings"]
 
 
 def picture(rows: list[dict], counts: str) -> str:
@@ -222,6 +229,7 @@ def picture(rows: list[dict], counts: str) -> str:
 @click.option("--batch-size", default=256, show_default=True)
 @click.option("--learning-rate", default=0.1, show_default=True)
 @click.option("--precision", default="mixed_bfloat16", show_default=True)
+@click.option("--optimizer", default="muon", show_default=True)
 @click.option("--rows", default=0, help="Stop after so many new rows; 0 makes all.")
 @click.option("--only", multiple=True, help="Make only rows whose name begins so.")
 def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> None:
@@ -234,7 +242,7 @@ def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> 
     folder = RunFolder.open(run)
     path = out / "frontier.json"
     content = read_json(path, "a frontier") if path.exists() else {"measurements": []}
-    if content["measurements"] and content["settings"] != settings:
+    if content["measurements"] and UNNAMED | content["settings"] != settings:
         raise click.UsageError(f"{path} was made with {content['settings']}")
     made_so_far = content["measurements"]
     done = {row_case(row) for row in made_so_far}
@@ -243,8 +251,8 @@ def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> 
         raise click.UsageError(f"{DENSE.name} teaches the others; make it first")
     dataset = folder.data().load()
     config = dataclasses.replace(FINETUNE, **settings)
-    training = folder.record()["steps"]["train"]["settings"]
-    trained = {name: training[name] for name in ("preset", "epochs", "seed", "precision")}
+    names = ("preset", "epochs", "seed", "precision", "optimizer")
+    trained = {name: trained_with(folder)[name] for name in names}
     for case in wanted[: rows or None]:
         with progress_display() as show:
             row = measure(case, folder, dataset, config, show)

@@ -8,7 +8,6 @@ the same steps with the same seed, and is watched on the validation split.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import click
@@ -34,31 +33,26 @@ ROWS = (
 def main(data: str, out: Path, preset: str, seed: int, **settings) -> None:
     """Train one net a row and write what became of it."""
     import keras
+    from short import fresh_net, short_training
 
-    from hwkeras import PRESETS, TrainConfig, fit, highway_net, load_dataset
+    from hwkeras import TrainConfig, load_dataset
     from hwkeras.graph import highway_blocks
 
     dataset = load_dataset(data)
-    steps, batch_size = settings["steps"], settings["batch_size"]
-    dataset = dataclasses.replace(dataset, train=dataset.train.take(slice(0, steps * batch_size)))
     config = TrainConfig(
-        epochs=1, batch_size=batch_size, precision=settings["precision"], seed=seed
-    )
+        epochs=1, batch_size=settings["batch_size"], precision=settings["precision"],
+        optimizer="sgd", seed=seed,
+    )  # fmt: skip
     rows = []
     for transform, gate, bias in ROWS:
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(seed)
-        model = highway_net(
-            PRESETS[preset], dataset.input_shape, len(dataset.classes),
-            dataset.channel_mean, dataset.channel_deviation,
-        )  # fmt: skip
+        model = fresh_net(dataset, preset, seed)
         for block in highway_blocks(model).values():
             for layer, drawn in ((block.transform, transform), (block.gate, gate)):
                 if drawn != "default":
                     draw = keras.initializers.get(drawn)
                     layer.kernel.assign(draw(layer.kernel.shape))
             block.gate.bias.assign(0 * block.gate.bias + bias)
-        (last,) = fit(model, dataset, config)
+        last = short_training(model, dataset, settings["steps"], config)
         rows.append(
             {
                 "transform": transform, "gate": gate, "bias": bias, "loss": last["loss"],

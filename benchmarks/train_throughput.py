@@ -3,10 +3,11 @@
     python benchmarks/train_throughput.py -o results/train_throughput.json
 
 Every backend of Keras that is installed gets a process of its own, where the steps of both are
-timed in turns on the same random images, in bfloat16. Ours is all that `hwkeras train` does in an
+timed in turns on the same random images. Ours is all that `hwkeras train` does in an
 epoch: shuffled and augmented batches, penalty, schedule, metrics. The plain net gets its batches
-ready made. Peak is a bfloat16 product of two large matrices on the same backend: what share of it
-training reaches counts 6 operations for each multiply-accumulate of the net and image.
+ready made. Both train with SGD. Peak is a product of two large matrices on the same backend in the
+same precision: what share of it training reaches counts 6 operations for each multiply-accumulate
+of the net and image.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SIDE = 4096  # of the matrices
 GOAL = 0.9
 
 
-def timed(preset: str, batch_size: int, steps: int, rounds: int) -> dict:
+def timed(preset: str, precision: str, batch_size: int, steps: int, rounds: int) -> dict:
     """Returns what one backend reaches; runs in its process."""
     import keras
     import numpy as np
@@ -46,9 +47,10 @@ def timed(preset: str, batch_size: int, steps: int, rounds: int) -> dict:
     labels = rng.integers(0, 10, batch_size * steps).astype(np.int32)
     model = highway_net(PRESETS[preset], (32, 32, 3), 10)
     macs = model_cost(model).macs
-    config = TrainConfig(batch_size=batch_size, precision="mixed_bfloat16")
-    step = plain.stepper(PRESETS[preset])
-    product = plain.matmul(SIDE)
+    config = TrainConfig(batch_size=batch_size, precision=precision, optimizer="sgd")
+    dtype = precision.removeprefix("mixed_")
+    step = plain.stepper(PRESETS[preset], dtype)
+    product = plain.matmul(SIDE, dtype)
 
     def ours():
         batches = TrainingBatches(images, labels, batch_size, 0, augment=True)
@@ -87,22 +89,24 @@ def timed(preset: str, batch_size: int, steps: int, rounds: int) -> dict:
 @click.command()
 @click.option("-o", "--out", type=click.Path(path_type=Path))
 @click.option("--preset", default="poster", show_default=True)
+@click.option("--precision", type=click.Choice(["mixed_bfloat16", "float32"]),
+              default="mixed_bfloat16", show_default=True)  # fmt: skip
 @click.option("--batch-size", default=256, show_default=True)
 @click.option("--steps", default=8, show_default=True, help="In each timing.")
 @click.option("--rounds", default=5, show_default=True, help="Timings of each side.")
 @click.option("--backend", type=click.Choice(BACKENDS), multiple=True, help="Only these.")
 @click.option("--here", is_flag=True, hidden=True)
-def main(out, preset, batch_size, steps, rounds, backend, here) -> None:
+def main(out, preset, precision, batch_size, steps, rounds, backend, here) -> None:
     """Time training on every backend that is installed."""
     if here:
-        click.echo(json.dumps(timed(preset, batch_size, steps, rounds)))
+        click.echo(json.dumps(timed(preset, precision, batch_size, steps, rounds)))
         return
 
     rows = []
     for name in backend or [b for b in BACKENDS if importlib.util.find_spec(b)]:
         command = [
-            sys.executable, __file__, "--here", "--preset", preset, "--batch-size",
-            str(batch_size), "--steps", str(steps), "--rounds", str(rounds),
+            sys.executable, __file__, "--here", "--preset", preset, "--precision", precision,
+            "--batch-size", str(batch_size), "--steps", str(steps), "--rounds", str(rounds),
         ]  # fmt: skip
         environment = {**os.environ, "KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
         text = subprocess.run(
@@ -116,7 +120,9 @@ def main(out, preset, batch_size, steps, rounds, backend, here) -> None:
             f" {row['share_of_peak']:.1%} and {row['plain_share_of_peak']:.1%}"
         )
     if out:
-        settings = {"preset": preset, "batch_size": batch_size, "steps": steps}
+        settings = {
+            "preset": preset, "precision": precision, "batch_size": batch_size, "steps": steps,
+        }  # fmt: skip
         write_figures(out, settings=settings, measurements=rows)
 
 

@@ -36,12 +36,13 @@ class Job:
 
 
 def finetuning(config: TrainConfig, epochs: int) -> TrainConfig:
-    """Returns the default fine-tuning with the batch size, precision and seed of a training."""
+    """Returns the default fine-tuning with a training's batch size, precision, optimizer, seed."""
     return dataclasses.replace(
         FINETUNE,
         epochs=epochs,
         batch_size=config.batch_size,
         precision=config.precision,
+        optimizer=config.optimizer,
         augment=config.augment,
         seed=config.seed,
     )

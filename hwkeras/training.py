@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,16 @@ from keras import ops
 from hwkeras.batches import TrainingBatches
 from hwkeras.checkpoint import Checkpoint, fingerprint
 from hwkeras.dataset import Dataset
+from hwkeras.device import has_gpu, times_slower
 from hwkeras.graph import highway_blocks, with_gates
+from hwkeras.muon import Muon
 from hwkeras.regularizers import GatePenalty, share_shut, weighted_mean_gate
 from hwkeras.schedules import WarmupDecay
 from hwkeras.teacher import Teacher
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+OPTIMIZERS = ("muon", "sgd")
+_TOO_SLOW = 2.0  # times as long as in float32
 Row = dict[str, Any]
 
 
@@ -32,15 +37,16 @@ class TrainingError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How to train; SGD with Nesterov momentum.
+    """How to train.
 
     Attributes:
         epochs: passes over the training split.
         batch_size: clipped to the training split; what is left after full batches is dropped.
+        optimizer: "muon", which learns more in as many steps, or "sgd" with Nesterov momentum.
         learning_rate: the schedule's peak.
         schedule: "one-cycle" or "cosine", both with a linear warm-up.
         warmup: share of the steps that rise.
-        momentum: Nesterov's.
+        momentum: of either optimizer.
         weight_decay: decoupled, on kernels only; multiplied by the learning rate.
         label_smoothing: 0 to 1.
         augment: flips and padded crops; None asks the data set.
@@ -53,6 +59,7 @@ class TrainConfig:
 
     epochs: int = 30
     batch_size: int = 128
+    optimizer: str = "muon"
     learning_rate: float = 0.1
     schedule: str = "one-cycle"
     warmup: float = 0.2
@@ -122,6 +129,14 @@ def fit(
     _check(model, dataset, config, teacher)
     if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
         raise TrainingError("TensorBoard is not installed: pip install 'hwkeras[tensorboard]'")
+    if config.precision != "float32" and not has_gpu():
+        slower = times_slower(config.precision)
+        if slower > _TOO_SLOW:
+            warnings.warn(
+                f"this processor takes {slower:.0f} times as long for a convolution in"
+                f" {config.precision} as in float32: train in float32",
+                stacklevel=2,
+            )
     augment = dataset.augment if config.augment is None else config.augment
     taught = None
     if teacher is not None and config.distill:
@@ -175,6 +190,8 @@ def _check(model, dataset, config, teacher) -> None:
         )
     if config.precision not in PRECISIONS:
         raise TrainingError(f"expected a precision of {PRECISIONS}; found {config.precision!r}")
+    if config.optimizer not in OPTIMIZERS:
+        raise TrainingError(f"expected an optimizer of {OPTIMIZERS}; found {config.optimizer!r}")
     if config.distill and teacher is None:
         raise TrainingError("distillation needs a teacher")
     if config.distill and (teacher.input_shape, teacher.output_shape) != (
@@ -226,17 +243,7 @@ class _TrainingView(keras.Model):
         self.gate_metrics = {
             name: keras.metrics.Mean(name) for name in ("penalty", "mean_gate", "share_shut")
         }
-        optimizer = keras.optimizers.SGD(
-            WarmupDecay(config.learning_rate, self.steps, config.warmup, config.schedule),
-            momentum=config.momentum,
-            nesterov=True,
-            weight_decay=config.weight_decay or None,
-        )
-        if config.weight_decay:
-            kernels = {id(v) for v in self.trainable_variables if v.path.endswith("kernel")}
-            optimizer.exclude_from_weight_decay(
-                var_list=[v for v in self.trainable_variables if id(v) not in kernels]
-            )
+        optimizer = _optimizer(model, config, self.steps)
         if config.precision == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         self.compile(
@@ -272,6 +279,27 @@ class _TrainingView(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, _labels(y), y_pred["outputs"], sample_weight)
+
+
+def _optimizer(model: keras.Model, config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
+    """Returns a config's optimizer for a run of so many steps."""
+    schedule = WarmupDecay(config.learning_rate, steps, config.warmup, config.schedule)
+    decay = config.weight_decay or None
+    kernels = [v for v in model.trainable_variables if v.path.endswith("kernel")]
+    if config.optimizer == "muon":
+        optimizer = Muon(schedule, momentum=config.momentum, weight_decay=decay)
+        head = {id(v) for v in model.layers[-1].trainable_variables}
+        optimizer.orthogonalize([kernel for kernel in kernels if id(kernel) not in head])
+    else:
+        optimizer = keras.optimizers.SGD(
+            schedule, momentum=config.momentum, nesterov=True, weight_decay=decay
+        )
+    if decay:
+        decayed = {id(kernel) for kernel in kernels}
+        optimizer.exclude_from_weight_decay(
+            var_list=[v for v in model.trainable_variables if id(v) not in decayed]
+        )
+    return optimizer
 
 
 def _labels(y):
@@ -317,7 +345,7 @@ class _Record(keras.callbacks.Callback):
 
 def _worth_compiling() -> bool:
     """Returns False on TensorFlow's CPU: XLA takes long to compile there and runs slower."""
-    return keras.backend.backend() != "tensorflow" or bool(keras.distribution.list_devices("gpu"))
+    return keras.backend.backend() != "tensorflow" or has_gpu()
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Training on a few digits with a net of two blocks: what it learns, and that it resumes."""
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import keras
@@ -14,6 +16,7 @@ import pytest
 
 from hwkeras.batchnorm import recalibrate
 from hwkeras.data import load_dataset
+from hwkeras.device import times_slower
 from hwkeras.evaluation import accuracy, predict_logits
 from hwkeras.files import FileError
 from hwkeras.models import HighwayConfig, highway_net
@@ -175,12 +178,54 @@ def test_weight_decay_touches_kernels_only(net, digits):
     assert any(path.endswith("gamma") for path in before)
 
 
+def test_muon_makes_the_steps_of_all_kernels_but_the_last_orthogonal(net, digits):
+    """Tenfold gradients move an orthogonal kernel as far as before, any other ten times as far."""
+    start = net.get_weights()
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(size=variable.shape) for variable in net.trainable_variables]
+    moved = []
+    for factor in (1e-2, 1e-1):
+        net.set_weights(start)
+        view = training_view(net, dataclasses.replace(CONFIG, weight_decay=0.0), steps=8)
+        before = {v.path: v.numpy().copy() for v in view.trainable_variables}
+        gradients = [keras.ops.convert_to_tensor(factor * n, "float32") for n in noise]
+        view.optimizer.apply(gradients, view.trainable_variables)
+        moved.append({v.path: v.numpy() - before[v.path] for v in view.trainable_variables})
+    orthogonal = {path for path in moved[0] if path.endswith("kernel")} - {"logits/kernel"}
+    assert "stage1_block1/gate/kernel" in orthogonal and "logits/kernel" in moved[0]
+    for path, step in moved[0].items():
+        times = np.linalg.norm(moved[1][path]) / np.linalg.norm(step)
+        assert times == pytest.approx(1 if path in orthogonal else 10, rel=1e-2), path
+
+
+def test_an_unknown_optimizer_is_refused(net, digits):
+    with pytest.raises(TrainingError, match="expected an optimizer of .*; found 'adam'"):
+        fit(net, digits, dataclasses.replace(CONFIG, optimizer="adam"))
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_and_leaves_a_float32_model(net, digits, precision):
     rows = fit(net, digits, dataclasses.replace(CONFIG, epochs=1, precision=precision))
     assert np.isfinite(rows[0]["loss"])
     assert {variable.dtype for variable in net.variables} == {"float32"}
     assert net.get_layer("stage1_block1").transform.compute_dtype == "float32"
+
+
+def test_a_precision_that_the_processor_lacks_is_warned_of(net, digits, monkeypatch):
+    few = dataclasses.replace(digits, train=digits.train.take(slice(0, 64)))
+    config = dataclasses.replace(CONFIG, epochs=1, precision="mixed_bfloat16")
+    monkeypatch.setattr("hwkeras.training.has_gpu", lambda: False)
+    monkeypatch.setattr("hwkeras.training.times_slower", lambda policy: 25.0)
+    with pytest.warns(UserWarning, match="25 times as long .* in mixed_bfloat16 as in float32"):
+        fit(net, few, config)
+    monkeypatch.setattr("hwkeras.training.times_slower", lambda policy: 0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(net, few, config)
+
+
+def test_a_policy_is_timed_against_float32():
+    assert 0 < times_slower("mixed_bfloat16") < math.inf
 
 
 def test_finetuning_follows_the_teacher_and_leaves_it_alone(net, digits):

@@ -10,10 +10,8 @@ import numpy as np
 
 from plain import CLASSES, DECAY, EPSILON, MOMENTUM, PENALTY, RATE, SMOOTHING
 
-HALF = jnp.bfloat16
 
-
-def stepper(config):
+def stepper(config, dtype):
     rng = np.random.default_rng(0)
 
     def convolution(height, inputs, outputs, bias=0.0):
@@ -25,16 +23,16 @@ def stepper(config):
 
     def convolve(x, layer, stride=1):
         y = jax.lax.conv_general_dilated(
-            x, layer["kernel"].astype(HALF), (stride, stride), "SAME",
+            x, layer["kernel"].astype(dtype), (stride, stride), "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )  # fmt: skip
-        return y + layer["bias"].astype(HALF)
+        return y + layer["bias"].astype(dtype)
 
     def normed(x, layer):
         y = x.astype(jnp.float32)
         mean, variance = y.mean((0, 1, 2)), y.var((0, 1, 2))
         scale = layer["scale"] * jax.lax.rsqrt(variance + EPSILON)
-        return jax.nn.relu(y * scale + (layer["offset"] - mean * scale)).astype(HALF)
+        return jax.nn.relu(y * scale + (layer["offset"] - mean * scale)).astype(dtype)
 
     weights = {"stem": convolution(3, 3, config.stem), "blocks": []}
     channels, strides = config.stem, []
@@ -53,7 +51,7 @@ def stepper(config):
     weights["norm"], weights["head"] = norm(channels), convolution(1, channels, CLASSES)
 
     def loss(weights, images, labels):
-        x = convolve(images.astype(HALF) / 255, weights["stem"])
+        x = convolve(images.astype(dtype) / 255, weights["stem"])
         gates = 0.0
         for block, stride in zip(weights["blocks"], strides, strict=True):
             carry = convolve(x, block["projection"], stride) if "projection" in block else x
@@ -86,7 +84,7 @@ def stepper(config):
     return run
 
 
-def matmul(side: int):
-    a, b = (jnp.array(np.random.default_rng(i).random((side, side)), HALF) for i in range(2))
+def matmul(side: int, dtype):
+    a, b = (jnp.array(np.random.default_rng(i).random((side, side)), dtype) for i in range(2))
     product = jax.jit(lambda a, b: (a @ b).astype(jnp.float32)[0, 0])
     return lambda: float(product(a, b))

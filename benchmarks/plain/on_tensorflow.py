@@ -7,10 +7,8 @@ import tensorflow as tf
 
 from plain import CLASSES, DECAY, EPSILON, MOMENTUM, PENALTY, RATE, SMOOTHING
 
-HALF = tf.bfloat16
 
-
-def stepper(config):
+def stepper(config, dtype):
     rng = np.random.default_rng(0)
     weights: list[tf.Variable] = []
     decayed: list[bool] = []
@@ -31,8 +29,8 @@ def stepper(config):
         return variable(np.ones(channels)), variable(np.zeros(channels))
 
     def convolve(x, kernel, bias=None, stride=1):
-        y = tf.nn.conv2d(x, tf.cast(kernel, HALF), stride, "SAME")
-        return y if bias is None else tf.nn.bias_add(y, tf.cast(bias, HALF))
+        y = tf.nn.conv2d(x, tf.cast(kernel, dtype), stride, "SAME")
+        return y if bias is None else tf.nn.bias_add(y, tf.cast(bias, dtype))
 
     def normed(x, scale, offset):
         y, *_ = tf.compat.v1.nn.fused_batch_norm(
@@ -56,7 +54,7 @@ def stepper(config):
     @tf.function
     def step(images, labels):
         with tf.GradientTape() as tape:
-            x = convolve(tf.cast(images, HALF) / 255, *stem)
+            x = convolve(tf.cast(images, dtype) / 255, *stem)
             gates = []
             for before, transform, gate, projection, stride in blocks:
                 carry = x if projection is None else convolve(x, projection, stride=stride)
@@ -80,8 +78,8 @@ def stepper(config):
     return lambda images, labels: float(step(tf.constant(images), tf.constant(labels)))
 
 
-def matmul(side: int):
-    a, b = (tf.cast(tf.random.normal((side, side)), HALF) for _ in range(2))
+def matmul(side: int, dtype):
+    a, b = (tf.cast(tf.random.normal((side, side)), dtype) for _ in range(2))
 
     @tf.function
     def product(a, b):

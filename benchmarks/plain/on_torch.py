@@ -51,7 +51,7 @@ class Net(nn.Module):
         return self.head(functional.relu(self.norm(x)).mean((2, 3))), gates
 
 
-def stepper(config):
+def stepper(config, dtype):
     torch.manual_seed(0)
     net = Net(config).to(DEVICE, memory_format=torch.channels_last)
     kernels = [p for p in net.parameters() if p.ndim == 4]
@@ -64,7 +64,7 @@ def stepper(config):
         x = torch.from_numpy(images).to(DEVICE).permute(0, 3, 1, 2).float() / 255
         y = torch.from_numpy(labels).to(DEVICE).long()
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(DEVICE, torch.bfloat16):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=dtype == "bfloat16"):
             logits, gates = net(x)
         loss = functional.cross_entropy(logits.float(), y, label_smoothing=SMOOTHING)
         (loss + PENALTY * gates).backward()
@@ -74,6 +74,7 @@ def stepper(config):
     return step
 
 
-def matmul(side: int):
-    a, b = (torch.randn(side, side, device=DEVICE).bfloat16() for _ in range(2))
+def matmul(side: int, dtype):
+    kind = getattr(torch, dtype)
+    a, b = (torch.randn(side, side, device=DEVICE).to(kind) for _ in range(2))
     return lambda: float((a @ b)[0, 0])
