@@ -229,7 +229,7 @@ def picture(rows: list[dict], counts: str) -> str:
 @click.option("--batch-size", default=256, show_default=True)
 @click.option("--learning-rate", default=0.1, show_default=True)
 @click.option("--precision", default="mixed_bfloat16", show_default=True)
-@click.option("--optimizer", default="muon", show_default=True)
+@click.option("--optimizer", default="sgd", show_default=True)
 @click.option("--rows", default=0, help="Stop after so many new rows; 0 makes all.")
 @click.option("--only", multiple=True, help="Make only rows whose name begins so.")
 def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> None:

@@ -1,7 +1,7 @@
 """What an optimizer learns in a short training, at several peaks of the learning rate.
 
     python benchmarks/optimizers.py DATA -o results/cifar10/optimizers.json
-    python benchmarks/optimizers.py DATA --run RUN --share 0.05 -o results/cifar10/optimizers-cut.json
+    python benchmarks/optimizers.py DATA --run RUN -o results/cifar10/optimizers-cut.json
 
 Each row trains the same net on the same batches and is watched on the validation split: a fresh
 net, or the net of a RUN (`hwkeras train`, `hwkeras gates`) cut to a share of its parameters and
@@ -37,7 +37,7 @@ def main(data, out, run, share, preset, steps, **settings) -> None:
 
     from export.runfolder import RunFolder
     from hwkeras import FINETUNE, TrainConfig, apply_plan, load_dataset, load_model, make_plan
-    from hwkeras import recalibrate
+    from hwkeras.batchnorm import recalibrate
 
     dataset = load_dataset(data)
     teacher = plan = None

@@ -180,13 +180,14 @@ def test_weight_decay_touches_kernels_only(net, digits):
 
 def test_muon_makes_the_steps_of_all_kernels_but_the_last_orthogonal(net, digits):
     """Tenfold gradients move an orthogonal kernel as far as before, any other ten times as far."""
+    config = dataclasses.replace(CONFIG, optimizer="muon", weight_decay=0.0)
     start = net.get_weights()
     rng = np.random.default_rng(0)
     noise = [rng.normal(size=variable.shape) for variable in net.trainable_variables]
     moved = []
     for factor in (1e-2, 1e-1):
         net.set_weights(start)
-        view = training_view(net, dataclasses.replace(CONFIG, weight_decay=0.0), steps=8)
+        view = training_view(net, config, steps=8)
         before = {v.path: v.numpy().copy() for v in view.trainable_variables}
         gradients = [keras.ops.convert_to_tensor(factor * n, "float32") for n in noise]
         view.optimizer.apply(gradients, view.trainable_variables)
