@@ -241,7 +241,9 @@ def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> 
 
     folder = RunFolder.open(run)
     path = out / "frontier.json"
-    content = read_json(path, "a frontier") if path.exists() else {"measurements": []}
+    content: dict[str, Any] = {"measurements": []}
+    if path.exists():
+        content = read_json(path, "a frontier")
     if content["measurements"] and UNNAMED | content["settings"] != settings:
         raise click.UsageError(f"{path} was made with {content['settings']}")
     made_so_far = content["measurements"]
