@@ -12,11 +12,17 @@ import keras
 import numpy as np
 
 from export.tflite import ExportError
+from hwkeras.conv import FastConv2D
 from hwkeras.graph import GraphError, as_functional
 from hwkeras.layers import HighwayBlock
 from hwkeras.norm import FusedBatchNormalization
 from hwkeras.order import contiguous_runs
 
+# Keras's own in all but speed.
+_OURS = {
+    FastConv2D: keras.layers.Conv2D,
+    FusedBatchNormalization: keras.layers.BatchNormalization,
+}
 # What must be told of each layer that has the same name and meaning in Keras 2.
 _CONV = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "use_bias")
 _POOL = ("pool_size", "strides", "padding")
@@ -168,8 +174,7 @@ class _Graph:
         """Adds a layer's nodes and returns the name of the last one."""
         if isinstance(layer, HighwayBlock):
             return self.block(layer, name, inputs[0])
-        fused = type(layer) is FusedBatchNormalization  # Keras's own in all but speed
-        found = keras.layers.BatchNormalization if fused else type(layer)
+        found = _OURS.get(type(layer), type(layer))
         kind = found.__name__
         stock = found is getattr(keras.layers, kind, None)
         if stock and kind in _TRAINING_ONLY:
