@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
 
     TensorFlow's generator data set, which is what Keras feeds batches through, tells it the
     opposite, for the whole process: from then on every large tensor is mapped from the system and
-    given back, page by page, in each step. That takes as long as two thirds of the step itself on
-    a CPU (`results/memory_kept.json`). Does nothing where there is no glibc.
+    given back, page by page, in each step, which on a CPU takes most of another step
+    (`results/memory_kept.json`). Does nothing where there is no glibc.
 
     Source: https://man7.org/linux/man-pages/man3/mallopt.3.html
     """
