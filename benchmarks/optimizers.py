@@ -56,7 +56,7 @@ def main(data, out, run, share, preset, steps, **settings) -> None:
             model = fresh_net(dataset, preset, settings["seed"])
         else:
             model = apply_plan(teacher, plan)
-            recalibrate(model, dataset.train.images)
+            recalibrate(model, dataset.train.images[:10_000])
         last = short_training(model, dataset, steps, config, teacher)
         made.append(
             {
