@@ -116,7 +116,7 @@ fit_options = options(
     click.option("--precision", default="float32", show_default=True,
                  type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])),
     click.option("--optimizer", default="sgd", show_default=True,
-                 type=click.Choice(["sgd", "muon"]), help="Muon learns faster in short trainings."),
+                 type=click.Choice(["sgd", "muon"]), help="Muon: for an epoch or two."),
     click.option("--seed", default=0, show_default=True, help="Of weights and shuffling."),
 )  # fmt: skip
 aim_options = options(

@@ -1,9 +1,13 @@
 """What else a channel's score could be than its mean update: cut, recalibrated, not trained.
 
-    python benchmarks/scores.py RUN -o results/cifar10/scores.json --parameters 0.15
+    python benchmarks/scores.py RUN -o results/cifar10/scores.json
+    python benchmarks/scores.py RUN -o results/cifar10/scores-macs.json --counts macs --share 0.2
 
-All scores are of the update u = t (h - c) over images and positions. "compensated" also gives the
-gates, as biases, what the cut h fed them on average.
+All scores are of the update u = t (h - c) over images and positions. "change of the loss" is what
+dropping u does to it to first order, |sum of du L * u over positions|, as in Molchanov et al.,
+"Importance Estimation for Neural Network Pruning", CVPR 2019 (https://arxiv.org/abs/1906.10771).
+"compensated" also gives the gates, as biases, what the cut h fed them on average. The gradient is
+TensorFlow's.
 """
 
 from __future__ import annotations
@@ -16,37 +20,53 @@ import numpy as np
 from figures import write_figures
 
 IMAGES = 2000  # of the training split, for scores and batch norms
-BATCH = 250
+BATCH = 125
 SCORES = {
-    "mean |u|": lambda size, mean, square: size,
-    "root mean square": lambda size, mean, square: np.sqrt(square),
-    "standard deviation": lambda size, mean, square: np.sqrt(np.maximum(square - mean**2, 0)),
-    "mean square": lambda size, mean, square: square,
-    "variance": lambda size, mean, square: np.maximum(square - mean**2, 0),
+    "mean |u|": lambda m: m["size"],
+    "root mean square": lambda m: np.sqrt(m["square"]),
+    "standard deviation": lambda m: np.sqrt(np.maximum(m["square"] - m["mean"] ** 2, 0)),
+    "mean square": lambda m: m["square"],
+    "variance": lambda m: np.maximum(m["square"] - m["mean"] ** 2, 0),
+    "change of the loss": lambda m: m["change"],
 }
 
 
-def moments(model, images) -> dict[str, dict[str, np.ndarray]]:
-    """Returns, by block, the means over images and positions of |u|, u, u^2 and h `(channels,)`."""
+def moments(model, images, labels) -> dict[str, dict[str, np.ndarray]]:
+    """Returns means over images `(channels,)` by block: of |u|, u, u^2 and h, over positions as
+    well, and of the change of the loss."""
     import keras
+    import tensorflow as tf
 
     from hwkeras.graph import highway_blocks
 
     blocks = highway_blocks(model)
-    ends = keras.Model(model.input, {name: (b.input, b.output) for name, b in blocks.items()})
-    sums: dict[str, list[np.ndarray]] = {}
+    inner = {name: (b.input, b.output) for name, b in blocks.items()}
+    ends = keras.Model(model.input, (inner, model.output))
+    means: dict[str, dict[str, np.ndarray]] = {name: {} for name in blocks}
     count = len(images) // BATCH
     for start in range(0, count * BATCH, BATCH):
-        for name, (x, y) in ends.predict_on_batch(images[start : start + BATCH]).items():
+        batch = tf.convert_to_tensor(images[start : start + BATCH], "float32")
+        with tf.GradientTape() as tape:
+            tape.watch(batch)
+            seen, logits = ends(batch, training=False)
+            loss = tf.reduce_sum(
+                keras.losses.sparse_categorical_crossentropy(
+                    labels[start : start + BATCH], logits, from_logits=True
+                )
+            )
+        slopes = tape.gradient(loss, {name: y for name, (_, y) in seen.items()})
+        for name, (x, y) in seen.items():
             block = blocks[name]
-            carry = x if block.projection is None else np.asarray(block.projection(x))
-            update = (y - carry).astype(np.float64)
-            h = np.asarray(block.transform(keras.ops.relu(block.norm(x))), np.float64)
-            found = [v.mean((0, 1, 2)) for v in (np.abs(update), update, update**2, h)]
-            before = sums.setdefault(name, [np.zeros_like(v) for v in found])
-            sums[name] = [a + b / count for a, b in zip(before, found, strict=True)]
-    return {name: dict(zip(("size", "mean", "square", "h"), s, strict=True))
-            for name, s in sums.items()}  # fmt: skip
+            carry = x if block.projection is None else block.projection(x)
+            update = np.asarray(y - carry, np.float64)
+            found = {
+                "size": np.abs(update), "mean": update, "square": update**2,
+                "h": np.asarray(block.transform(keras.ops.relu(block.norm(x))), np.float64),
+                "change": np.abs((np.asarray(slopes[name]) * update).sum((1, 2), keepdims=True)),
+            }  # fmt: skip
+            for key, values in found.items():
+                means[name][key] = means[name].get(key, 0.0) + values.mean((0, 1, 2)) / count
+    return means
 
 
 def compensate(dense, slim, plan, found) -> None:
@@ -68,10 +88,10 @@ def compensate(dense, slim, plan, found) -> None:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
-@click.option("--parameters", default=0.15, show_default=True, help="Share that stays.")
-def main(run: Path, out: Path, parameters: float) -> None:
+@click.option("--counts", type=click.Choice(("parameters", "macs")), default="parameters")
+@click.option("--share", default=0.15, show_default=True, help="Of them that stays.")
+def main(run: Path, out: Path, counts: str, share: float) -> None:
     """Cut the net of RUN by each score and write its validation accuracy."""
-    from export.pipeline import some_images
     from export.runfolder import RunFolder
     from hwkeras import apply_plan, load_model, make_plan, recalibrate
     from hwkeras.evaluation import accuracy, predict_logits
@@ -79,8 +99,9 @@ def main(run: Path, out: Path, parameters: float) -> None:
     folder = RunFolder.open(run)
     dataset, stats = folder.data().load(), folder.stats()
     dense, held_out = load_model(folder.need("train")), dataset.validation
-    images = some_images(dataset.train.images, IMAGES)
-    found = moments(dense, images)
+    few = dataset.train.take(slice(0, IMAGES))
+    images = few.images
+    found = moments(dense, images, few.labels)
 
     def right(model) -> float:
         return accuracy(predict_logits(model, held_out.images), held_out.labels)
@@ -89,11 +110,10 @@ def main(run: Path, out: Path, parameters: float) -> None:
     for name, score in SCORES.items():
         blocks = []
         for block in stats.blocks:
-            m = found[block.name]
-            values = score(m["size"], m["mean"], m["square"])
+            values = score(found[block.name])[list(block.active)]
             blocks.append(dataclasses.replace(block, mean_update=tuple(values.tolist())))
         ranked = dataclasses.replace(stats, blocks=tuple(blocks))
-        plan = make_plan(ranked, parameters=parameters * stats.cost().parameters)
+        plan = make_plan(ranked, **{counts: share * getattr(stats.cost(), counts)})
         plan = dataclasses.replace(plan, orders=())
         row: dict[str, str | float] = {"score": name}
         for way in ("plain", "compensated"):
@@ -106,7 +126,12 @@ def main(run: Path, out: Path, parameters: float) -> None:
         rows.append(row)
         click.echo(", ".join(f"{k} {v if isinstance(v, str) else format(v, '.1%')}"
                              for k, v in row.items()))  # fmt: skip
-    settings = {"parameters": parameters, "images": IMAGES, "validation_images": len(held_out)}
+    settings = {
+        "counts": counts,
+        "share": share,
+        "images": IMAGES,
+        "validation_images": len(held_out),
+    }
     write_figures(out, settings=settings, measurements=rows)
 
 

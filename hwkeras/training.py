@@ -42,7 +42,7 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training split.
         batch_size: clipped to the training split; what is left after full batches is dropped.
-        optimizer: "sgd" with Nesterov momentum, or "muon", which learns faster in short trainings.
+        optimizer: "sgd" with Nesterov momentum, or "muon", which is ahead only in short trainings.
         learning_rate: the schedule's peak.
         schedule: "one-cycle" or "cosine", both with a linear warm-up.
         warmup: share of the steps that rise.
