@@ -162,7 +162,9 @@ class GateStats:
             )
             rest = Cost(**content["rest"])
             stats = cls(str(content["model"]), int(content["images"]), rest, blocks, streams)
-            stats.cost(cut={stream.name: 1 for stream in streams})  # takes numbers only
+            cost = stats.cost(cut={stream.name: 1 for stream in streams})  # adds up all there are
+            if not (isinstance(cost.parameters, int) and isinstance(cost.macs, int)):
+                raise PlanError(f"broken gate statistics: expected whole costs; found {cost}")
         except PlanError:
             raise
         except (KeyError, TypeError, ValueError, OverflowError) as error:

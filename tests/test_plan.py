@@ -698,6 +698,14 @@ def test_a_truncated_file_is_refused(data):
         kind.from_json(text[:cut])
 
 
+@pytest.mark.parametrize("positions", [math.inf, 0.5])
+def test_statistics_cost_whole_numbers(positions):
+    content = json.loads(GOLDEN_STATS)
+    content["blocks"][0]["shape"]["positions"] = positions
+    with pytest.raises(PlanError, match="broken gate statistics: expected whole costs; found"):
+        GateStats.from_json(json.dumps(content))
+
+
 def places(value, path=()):
     """Returns the path of every value inside a JSON value."""
     items = ()
@@ -711,6 +719,7 @@ def places(value, path=()):
 junk = st.sampled_from([None, True, -1, 0, 2, 10**15, 0.5, math.inf, "", "a", [], [None], {}, "x"])
 
 
+@pytest.mark.filterwarnings("error")
 @settings(max_examples=500)
 @given(st.data())
 def test_any_value_replaced_is_read_or_refused_but_never_crashes(data):
