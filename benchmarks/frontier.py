@@ -213,7 +213,7 @@ def picture(rows: list[dict], counts: str) -> str:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         lowest = min(100 * r["test"] for r in rows)
-        axes.set_ylim(max(lowest - 1, 70), 97)
+        axes.set_ylim(lowest - 1, 97)
         axes.set_xlabel(f"{unit[counts]} (log scale)")
         axes.set_ylabel("accuracy on the test split, %")
         axes.legend(loc="lower right", fontsize=8)
