@@ -88,7 +88,9 @@ def compensate(dense, slim, plan, found) -> None:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
-@click.option("--counts", type=click.Choice(("parameters", "macs")), default="parameters")
+@click.option(
+    "--counts", type=click.Choice(("parameters", "macs")), default="parameters", show_default=True
+)
 @click.option("--share", default=0.15, show_default=True, help="Of them that stays.")
 def main(run: Path, out: Path, counts: str, share: float) -> None:
     """Cut the net of RUN by each score and write its validation accuracy."""
@@ -126,12 +128,8 @@ def main(run: Path, out: Path, counts: str, share: float) -> None:
         rows.append(row)
         click.echo(", ".join(f"{k} {v if isinstance(v, str) else format(v, '.1%')}"
                              for k, v in row.items()))  # fmt: skip
-    settings = {
-        "counts": counts,
-        "share": share,
-        "images": IMAGES,
-        "validation_images": len(held_out),
-    }
+    settings = {"counts": counts, "share": share, "images": IMAGES}
+    settings["validation_images"] = len(held_out)
     write_figures(out, settings=settings, measurements=rows)
 
 
