@@ -3,7 +3,9 @@
 # its resources with aapt2, its inference over the runtime of the ai-edge-litert wheel. README.md
 # says what that leaves open. Then the same for web/.
 #   PYTHON  a Python with hwkeras's packages
+#   CI      if set, root installs aapt2 where it is missing
 set -euo pipefail
+case ${BUNDLES:-/} in /*) ;; *) export BUNDLES=$PWD/$BUNDLES ;; esac # for web/, before cd
 cd "$(dirname "$0")"
 python=$(command -v "${PYTHON:-python3}")
 export PYTHONPATH="$PWD/..${PYTHONPATH:+:$PYTHONPATH}"
@@ -13,7 +15,7 @@ skip() { echo "android_demo: skipped the checks of the app: $1"; }
 install_aapt2() { # Debian's, with the framework's resources of API 29
     local framework=/usr/share/android-framework-res/framework-res.apk
     command -v aapt2 > /dev/null && [ -f $framework ] && return
-    [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || return 1
+    [ -n "${CI:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || return 1
     apt-get -qq update && apt-get -qq install -y aapt android-framework-res > /dev/null
 }
 
@@ -46,7 +48,7 @@ check_app() {
     for tool in javac mvn cc; do
         command -v $tool > /dev/null || { skip "$tool is not installed"; return; }
     done
-    install_aapt2 || { skip "aapt2 is not installed, and cannot be from here"; return; }
+    install_aapt2 || { skip "aapt2 or Debian's android-framework-res is missing"; return; }
     link_resources
     build_shim
     rm -rf host/target/exported

@@ -1,7 +1,8 @@
 /**
  * Puts the page, LiteRT.js and the bundles into dist/: static files, for any server.
  *
- * BUNDLES names the folder that `hwkeras bundle` wrote; by default the Android app's.
+ * BUNDLES names the folder that `hwkeras bundle` wrote, from where `npm` was called; by default the
+ * Android app's.
  */
 
 import { cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
@@ -10,7 +11,9 @@ import { resolve } from "node:path";
 const HERE = import.meta.dirname;
 const DIST = resolve(HERE, "dist");
 const LITERT = resolve(HERE, "node_modules/@litertjs");
-const BUNDLES = process.env.BUNDLES ?? resolve(HERE, "../app/src/main/assets");
+const CALLED_FROM = process.env.INIT_CWD ?? ""; // npm runs this in HERE
+const APP = resolve(HERE, "../app/src/main/assets");
+const BUNDLES = resolve(CALLED_FROM, process.env.BUNDLES ?? APP);
 const WASM = ["litert_wasm_internal", "litert_wasm_compat_internal"]; // with relaxed SIMD, without
 
 if (!existsSync(resolve(BUNDLES, "bundles.json"))) {
@@ -29,4 +32,5 @@ cpSync(`${LITERT}/wasm-utils/dist/index.js`, `${DIST}/litert/wasm-utils.js`);
 for (const file of WASM.flatMap((name) => [`${name}.js`, `${name}.wasm`])) {
   cpSync(`${LITERT}/core/wasm/${file}`, `${DIST}/litert/wasm/${file}`);
 }
+cpSync(resolve(HERE, "../../LICENSE"), `${DIST}/litert/LICENSE`); // it ships without its text
 cpSync(BUNDLES, `${DIST}/assets`, { recursive: true });

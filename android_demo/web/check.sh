@@ -5,6 +5,7 @@
 #   BUNDLES      a folder of `hwkeras bundle`; the Android app's assets by default
 #   SCREENSHOTS  a folder to leave pictures of the page in
 set -euo pipefail
+case ${BUNDLES:-/} in /*) ;; *) BUNDLES=$PWD/$BUNDLES ;; esac # before cd
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
@@ -15,8 +16,9 @@ skip() {
     exit 0
 }
 
-node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null ||
-    skip "there is no Node 20 or later"
+node -e 'const [major, minor] = process.versions.node.split(".").map(Number);
+    process.exit(major > 20 || (major === 20 && minor >= 11) ? 0 : 1)' 2>/dev/null ||
+    skip "there is no Node 20.11 or later"
 command -v npm >/dev/null || skip "there is no npm"
 if [ ! -x "$CHROMIUM" ] && [ -n "${CI:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "web: installing Debian's chromium"

@@ -10,7 +10,7 @@ async function answer(request) {
   const cache = await caches.open("hwkeras");
   try {
     const response = await fetch(request);
-    if (response.ok) await cache.put(request, response.clone());
+    if (response.ok) await cache.put(request, response.clone()).catch(() => {}); // it may be full
     return response;
   } catch (offline) {
     const kept = await cache.match(request, { ignoreVary: true });

@@ -75,7 +75,6 @@ class Session(
     private var environment: Environment? = null
     private var samples = emptyList<String>()
     private var picture: (() -> InputStream)? = null
-    private var openings = 0
 
     val screen = state.asStateFlow()
 
@@ -93,7 +92,7 @@ class Session(
     /** Adds a model to the table: the content of a .tflite and of its JSON, in any order. */
     fun open(files: List<() -> InputStream>) = work(Busy.LOADING) {
         if (files.size != 2) throw DemoException(Problem.NOT_A_PAIR)
-        withCopies("opened-${++openings}", files[0], files[1]) { one, other ->
+        withCopies(CHOSEN, files[0], files[1]) { one, other ->
             if (!ModelBundle.isModel(other)) add(one, other) else add(other, one)
         }
         select(state.value.rows.lastIndex)
@@ -139,6 +138,8 @@ class Session(
     } catch (e: DemoException) {
         complain(Notice(e.problem, e.details))
     } catch (e: IOException) {
+        complain(Notice(Problem.UNREADABLE_FILE, listOf(e.message.orEmpty())))
+    } catch (e: SecurityException) { // the app that offered a file took it back
         complain(Notice(Problem.UNREADABLE_FILE, listOf(e.message.orEmpty())))
     } catch (e: LinkageError) { // no LiteRT for this phone's processor
         complain(Notice(Problem.NO_RUNTIME, listOf(e.message.orEmpty())))
@@ -227,6 +228,7 @@ class Session(
     }
 
     private companion object {
+        const val CHOSEN = "The chosen file" // begins a sentence
         const val PREVIEW_SIDE = 256 // pixels
     }
 }

@@ -97,6 +97,8 @@ class SessionTest {
             listOf(half::inputStream, sidecar::inputStream) to Problem.OTHER_MODEL,
             listOf(model::inputStream, "{}".toByteArray()::inputStream) to Problem.NOT_A_SIDECAR,
             listOf(model::inputStream, { throw IOException("gone") }) to Problem.UNREADABLE_FILE,
+            listOf(model::inputStream, { throw SecurityException("taken back") }) to
+                Problem.UNREADABLE_FILE,
         )
         for ((files, problem) in cases) {
             val session = session()
@@ -107,6 +109,15 @@ class SessionTest {
             session.showSample(3)
             assertEquals(emptyList<Notice>(), session.settled().notices)
         }
+    }
+
+    @Test
+    fun `a sentence does not name files that the user never saw`() {
+        val session = session()
+        val sidecar = Exported.sidecar("grey-float32")
+        session.open(listOf(sidecar::inputStream, sidecar::inputStream))
+        val notice = Notice(Problem.NOT_A_MODEL, listOf("The chosen file"))
+        assertEquals(listOf(notice), session.settled().notices)
     }
 
     @Test
