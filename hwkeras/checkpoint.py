@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from hwkeras.files import FileError, read_json, replacing, write_text
 
@@ -36,12 +38,17 @@ class Checkpoint:
         return self._read()["history"] if self.index.exists() else []
 
     def load(self, model: keras.Model) -> None:
-        """Sets the weights and the optimizer of a compiled model to the checkpoint's."""
-        weights = self.folder / self._read()["weights"]
+        """Sets the weights, the optimizer and the random states of a compiled model to the
+        checkpoint's."""
+        content = self._read()
+        weights = self.folder / content["weights"]
         if model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         try:
             model.load_weights(weights)
+            states = content.get("random", [])  # once, they were not kept
+            for variable, state in zip(_random_states(model), states, strict=bool(states)):
+                variable.assign(state)
         except (OSError, ValueError, KeyError) as error:
             raise FileError(f"{weights}: broken checkpoint: {error}") from None
 
@@ -54,6 +61,7 @@ class Checkpoint:
             "format": FORMAT,
             "run": self.run,
             "weights": weights.name,
+            "random": [np.asarray(ops.convert_to_numpy(v)).tolist() for v in _random_states(model)],
             "history": history,
         }
         write_text(self.index, json.dumps(content, indent=1) + "\n")
@@ -73,9 +81,18 @@ class Checkpoint:
         return content
 
 
+def _random_states(model: keras.Model) -> list[Any]:
+    """Returns the variables that dropout and its like draw from, which are no weights."""
+    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
+
+
 def fingerprint(model: keras.Model, data: str, config: Any, teacher: str = "") -> str:
     """Returns a digest of a model's architecture, the digest of its data, its settings, and the
-    digest of its teacher."""
+    digest of its teacher.
+
+    The names of layers count: one that is to be found again in a model that was built anew needs a
+    name of its own, for Keras counts on with those that it makes up.
+    """
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     parts = [model.to_json(), data, settings, teacher]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -30,7 +30,7 @@ class FastConv2D(keras.layers.Conv2D):
         )
         if not turnable or keras.backend.backend() != "tensorflow" or has_gpu():
             return super().convolution_op(inputs, kernel)
-        import tensorflow as tf  # one of two places in this package where a backend is named
+        import tensorflow as tf  # here and in norm.py only: its own kernels
 
         @tf.custom_gradient
         def convolve(x, w):

@@ -44,7 +44,7 @@ class BlockShape:
         in_channels: channels of the block's input.
         channels: channels of the stream the block writes to (C).
         kernel: spatial size of the transform's and the gate's kernel; `()` for `HighwayDense`.
-        positions: output positions, height x width; 1 for `HighwayDense`.
+        positions: output positions, as height x width; a side that is not known counts as 1.
         projection: whether the carry goes through a projection.
     """
 
@@ -66,8 +66,3 @@ class BlockShape:
             weights += area * active * (self.in_channels + active)
             other = 4 * self.in_channels + 2 * active  # norm; biases of transform and gate
         return Cost(weights + other, weights * self.positions)
-
-    @property
-    def removable(self) -> Cost:
-        """What disappears when the block transforms no channel any more."""
-        return self.cost(self.channels) - self.cost(0)

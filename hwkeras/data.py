@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,9 @@ def load_dataset(
         raise DataError(f"the validation share must be between 0 and 1, found {validation}")
     if image_size is not None and image_size < 1:
         raise DataError(f"the image size must be at least 1 pixel, found {image_size}")
+    for what, number in (("seed", seed), ("number of images to skip", max_bad)):
+        if number < 0:
+            raise DataError(f"the {what} must be at least 0, found {number}")
     path = Path(source)
     if source == "digits":
         dataset = _load_digits()
@@ -72,7 +77,8 @@ def _load_cifar10() -> Dataset:
     import keras
 
     try:
-        parts = keras.datasets.cifar10.load_data()
+        with contextlib.redirect_stdout(sys.stderr):  # Keras tells of the download there
+            parts = keras.datasets.cifar10.load_data()
     except Exception as error:  # Keras raises a plain Exception if the download fails
         advice = f"pass an .npz with {', '.join(NPZ_KEYS)} instead"
         raise DataError(f"cifar10: download failed; {advice} ({reason(error)})") from error

@@ -47,6 +47,8 @@ def load_folder(folder: Path, image_size: int | None, max_bad: int) -> Dataset:
     if len(skipped) > max_bad:
         found = f"found {len(skipped)}; the first is {skipped[0][0]}: {reason(skipped[0][1])}"
         raise DataError(f"{folder}: expected at most {max_bad} unreadable images, {found}")
+    for label in np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0):
+        _refuse_other_files(root / classes[label])
     require_classes(labels, classes, f"{root}/<class>/*.png")
     if test_root and not test_pictures:
         raise DataError(f"{test_root}/<class>/*.png: expected images, found none")
@@ -84,6 +86,13 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
 def _image_files(folder: Path) -> list[Path]:
     files = (f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.name[0] != ".")
     return sorted(f for f in files if f.is_file())
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Raises DataError if a folder without an image to read holds other files."""
+    files = (f for f in folder.iterdir() if f.suffix.lower() not in SUFFIXES and f.name[0] != ".")
+    if names := sorted(f.name for f in files if f.is_file()):
+        raise DataError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found {names[0]!r}")
 
 
 def _open_picture(path: str | Path) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 
 from hwkeras.layers import HighwayBlock
 
@@ -102,6 +103,14 @@ def rewire(model: keras.Model, replace: Callable, call: Callable | None = None) 
         )
 
     return clone(model)
+
+
+def set_weights(layer: keras.layers.Layer, weights: list[np.ndarray]) -> None:
+    """Sets the weights of a layer or model, and with them what its Normalizations compute with."""
+    layer.set_weights(weights)
+    for part in layer._flatten_layers():  # the only way into layers inside layers
+        if isinstance(part, keras.layers.Normalization):
+            part.finalize_state()
 
 
 def with_gates(model: keras.Model) -> keras.Model:

@@ -83,10 +83,10 @@ class LatencyTable:
 
     @classmethod
     def from_json(cls, text: str) -> LatencyTable:
-        """Raises LatencyError if the text is no latency table, or a time is no number."""
+        """Raises LatencyError if the text is no latency table, or a count or time is impossible."""
         try:
             content = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # not only broken: a number may be too long
             raise LatencyError(f"expected a latency table, found broken JSON: {error}") from None
         found = content.pop("format", None) if isinstance(content, dict) else type(content).__name__
         if found != LATENCY_FORMAT:
@@ -98,23 +98,41 @@ class LatencyTable:
                 BlockLatency(
                     BlockShape(**{**block["shape"], "kernel": tuple(block["shape"]["kernel"])}),
                     tuple(block["kept"]),
-                    tuple(float(value) for value in block["milliseconds"]),
+                    tuple(_time(value) for value in block["milliseconds"]),
                 )
                 for block in content.pop("blocks")
             )
+            for name in ("rest_ms", "dense_ms"):
+                content[name] = _time(content[name])
             table = cls(**content, blocks=blocks)
-            times = [table.rest_ms, table.dense_ms, *(t for b in blocks for t in b.milliseconds)]
-            whole = all(math.isfinite(time) for time in times)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise LatencyError(f"broken latency table: {error!r}") from None
         for block in blocks:
-            if len(block.kept) != len(block.milliseconds) or list(block.kept) != sorted(
-                set(block.kept)
-            ):
+            shape, kept = block.shape, block.kept
+            sizes = (shape.in_channels, shape.channels, shape.positions, *shape.kernel)
+            if not all(type(size) is int and size > 0 for size in sizes):
+                raise LatencyError("broken latency table: a block's shape is no whole numbers")
+            if not all(type(count) is int for count in kept) or list(kept) != sorted(set(kept)):
+                raise LatencyError("broken latency table: kept counts must be ascending")
+            if not kept or kept[0] != 0 or kept[-1] > shape.channels:
+                expected = f"0 to at most {shape.channels}"
+                raise LatencyError(f"broken latency table: kept counts must go from {expected}")
+            if len(kept) != len(block.milliseconds):
                 raise LatencyError("broken latency table: expected one time for each kept count")
-        if not whole:
+        times = [time for block in blocks for time in block.milliseconds]
+        if not all(math.isfinite(time) for time in (table.rest_ms, table.dense_ms, *times)):
             raise LatencyError("broken latency table: a time is not finite")
+        if min(table.rest_ms, table.dense_ms, *times) < 0:
+            raise LatencyError("broken latency table: a time is below 0")
+        if not any(times):
+            raise LatencyError("broken latency table: no block takes any time")
         return table
+
+
+def _time(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no time")
+    return float(value)
 
 
 def read_latency(path: str | Path) -> LatencyTable:

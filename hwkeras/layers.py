@@ -16,6 +16,7 @@ Source: Srivastava, Greff, Schmidhuber, "Training Very Deep Networks", NIPS 2015
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -251,7 +252,7 @@ class HighwayDense(HighwayBlock):
         epsilon: of the batch norm.
         projects: whether the carry has a projection even where the width stays the same.
 
-    Input shape: `(batch, in_channels)`. Output shape: `(batch, channels)`.
+    Input shape: `(batch, ..., in_channels)`. Output shape: `(batch, ..., channels)`.
 
     Raises:
         ValueError: if `active` is not ascending or names a unit that does not exist.
@@ -277,7 +278,7 @@ class HighwayDense(HighwayBlock):
             in_channels=self.input.shape[-1],
             channels=self.channels,
             kernel=(),
-            positions=1,
+            positions=math.prod(side or 1 for side in self.output.shape[1:-1]),
             projection=self.projection is not None,
         )
 

@@ -7,6 +7,7 @@ import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LARGEST = 1 << 30  # bytes
+_LARGEST_DOCUMENTED = 32 << 20  # bytes, of the threshold for mmap: older versions take no more
 
 
 def keep_freed_memory() -> bool:
@@ -25,4 +26,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # a C library of another kind
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST) and mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+    mapped = any(mallopt(_M_MMAP_THRESHOLD, size) for size in (_LARGEST, _LARGEST_DOCUMENTED))
+    trimmed = mallopt(_M_TRIM_THRESHOLD, _LARGEST)  # whatever became of the first
+    return bool(mapped and trimmed)

@@ -22,11 +22,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        usual = mask is None and len(inputs.shape) == 4 and self.compute_dtype != "float64"
+        # The kernel keeps float32 statistics, also of images in half precision.
+        usual = mask is None and len(inputs.shape) == 4 and self.variable_dtype == "float32"
         fused = usual and training and self.trainable
         if not fused or keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf  # the one place in this package where a backend is named
+        import tensorflow as tf  # here and in conv.py only: its own kernels
 
         gamma: Any = self.gamma
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(

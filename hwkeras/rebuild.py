@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hwkeras.graph import all_layers, highway_blocks, require_blocks, rewire
+from hwkeras.graph import all_layers, highway_blocks, require_blocks, rewire, set_weights
 from hwkeras.layers import HighwayBlock
 from hwkeras.plan import PlanError, PruningPlan
 from hwkeras.stats import model_digest
@@ -71,9 +71,7 @@ def apply_plan(model: keras.Model, plan: PruningPlan) -> keras.Model:
             weights = _block_weights(layer, channels, reads, makes)
         else:
             weights = _layer_weights(layer, reads, makes)
-        copy.set_weights(weights)
-        if isinstance(copy, keras.layers.Normalization):
-            copy.finalize_state()  # it computes with values derived from its weights
+        set_weights(copy, weights)
     return result
 
 

@@ -26,7 +26,8 @@ def load_model(path: str | Path) -> keras.Model:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileError(f"{path}: no such file; expected a .keras model")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise FileError(f"{path}: {what}; expected a .keras model")
     if not zipfile.is_zipfile(path):
         raise FileError(
             f"{path}: expected a .keras model, found {_kind(path)} of {path.stat().st_size:,} bytes"

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 from hwkeras.batchnorm import recalibrate
 from hwkeras.dataset import Dataset
@@ -50,6 +51,9 @@ def search_plan(
         held_out = dataset.validation
         return accuracy(predict_logits(net, held_out.images), held_out.labels)
 
+    # At random, for a folder's images are sorted by class; the same ones for every candidate.
+    rows = np.random.default_rng(0).permutation(len(dataset.train))[:_IMAGES]
+    images = dataset.train.take(rows).images
     wanted = measured(model) - max_drop / 100
     options["per"] = options.get("per") or "parameters"
     best = make_plan(stats, keep=1.0, **{**options, "cut_carried": 0.0})  # nothing is lost
@@ -62,7 +66,7 @@ def search_plan(
             low = middle
         else:
             slim = apply_plan(model, plan)
-            recalibrate(slim, dataset.train.images[:_IMAGES])
+            recalibrate(slim, images)
             if measured(slim) >= wanted:
                 best, high = plan, middle
             else:

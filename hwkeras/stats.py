@@ -177,7 +177,9 @@ def model_cost(model: keras.Model) -> Cost:
     """Returns the parameters of a model and the multiply-accumulates of its convolutions,
     dense layers and highway blocks for one input.
 
-    A layer that is called several times counts once, as its parameters do.
+    A layer that is called several times counts once, as its parameters do. A side that is not
+    known, as of `Input((None, None, 3))`, counts as 1: the multiply-accumulates are then those of
+    one position, also where the model is nested in one whose sides are known.
     """
     macs = 0
     for layer in all_layers(model):
@@ -199,7 +201,8 @@ def _positions(layer: keras.layers.Layer) -> int:
     kinds = keras.layers
     transposed = (kinds.Conv1DTranspose, kinds.Conv2DTranspose, kinds.Conv3DTranspose)
     tensor = layer.input if isinstance(layer, transposed) else layer.output
-    return math.prod(side or 1 for side in tensor.shape[1:-1])
+    first = getattr(layer, "data_format", None) == "channels_first"
+    return math.prod(side or 1 for side in (tensor.shape[2:] if first else tensor.shape[1:-1]))
 
 
 def model_digest(model: keras.Model) -> str:

@@ -86,7 +86,8 @@ def find_streams(model: keras.Model) -> Streams:
     def call(layer, *args, **kwargs):
         outputs = layer(*args, **kwargs)
         reads, makes = ("in", layer.name), ("out", layer.name)
-        inputs = [x for x in keras.tree.flatten((args, kwargs)) if _is_tensor(x)]
+        given = keras.tree.flatten((args, kwargs))
+        inputs = [x for x in given if _is_tensor(x)]
         for tensor in inputs:
             groups.join(reads, group_of(tensor))
         for tensor in keras.tree.flatten(outputs):
@@ -100,9 +101,12 @@ def find_streams(model: keras.Model) -> Streams:
                 groups.pin(group_of(tensor))
         same_name = named.setdefault(layer.name, layer) is layer
         same_width = len({tensor.shape[-1] for tensor in inputs}) == 1
-        if same_name and same_width and _passes_channels(layer):
+        # An array may hold a value for each channel.
+        no_array = not any(np.ndim(x) for x in given if not _is_tensor(x))
+        known = same_name and same_width and no_array
+        if known and _passes_channels(layer):
             groups.join(reads, makes)
-        elif not (same_name and same_width and _mixes_channels(layer)):
+        elif not (known and _mixes_channels(layer)):
             groups.pin(reads)
             groups.pin(makes)
         return outputs

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwkeras.device import has_gpu
 from hwkeras.files import replacing
-from hwkeras.graph import as_functional, rewire
+from hwkeras.graph import as_functional, rewire, set_weights
 
 
 class Teacher:
@@ -36,7 +36,7 @@ class Teacher:
     ):
         self.model = rewire(model, lambda layer: layer.__class__.from_config(layer.get_config()))
         weights = as_functional(model).get_weights()
-        self.model.set_weights(weights)
+        set_weights(self.model, weights)
         for layer in self.model._flatten_layers():  # the only way into layers inside layers
             layer.dtype_policy = precision
         # XLA takes long to compile on a CPU, and answers no sooner.
@@ -54,7 +54,8 @@ class Teacher:
         if epoch != self._epoch:
             self._epoch, self._answers = epoch, self._read(epoch)
         if index not in self._answers:
-            logits = keras.ops.cast(self.model.predict_on_batch(images), "float32")
+            (logits,) = keras.tree.flatten(self.model.predict_on_batch(images))
+            logits = keras.ops.cast(logits, "float32")
             self._answers[index] = np.asarray(keras.ops.convert_to_numpy(logits))
             if self.kept and len(self._answers) == batches:
                 self._write(epoch)
@@ -67,7 +68,10 @@ class Teacher:
     def _read(self, epoch: int) -> dict[int, np.ndarray]:
         if self.kept is None or not self._path(epoch).exists():
             return {}
-        return dict(enumerate(np.load(self._path(epoch), allow_pickle=False)))
+        try:
+            return dict(enumerate(np.load(self._path(epoch), allow_pickle=False)))
+        except Exception:  # a broken file fails in many ways, and is only a cache
+            return {}
 
     def _write(self, epoch: int) -> None:
         answers = np.stack([self._answers[i] for i in range(len(self._answers))])

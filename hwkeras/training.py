@@ -17,8 +17,9 @@ from keras import ops
 
 from hwkeras.batches import TrainingBatches
 from hwkeras.checkpoint import Checkpoint, fingerprint
-from hwkeras.dataset import Dataset
+from hwkeras.dataset import DataError, Dataset
 from hwkeras.device import has_gpu, times_slower
+from hwkeras.evaluation import check_fits, require_logits
 from hwkeras.graph import highway_blocks, with_gates
 from hwkeras.muon import Muon
 from hwkeras.regularizers import GatePenalty, share_shut, weighted_mean_gate
@@ -116,7 +117,8 @@ def fit(
         teacher: model of the same input and output to distil from; untouched.
         answers: folder in which the teacher's answers are kept, for the next pupil that is trained
             on the same data with the same seed and batch size; they are asked anew without.
-        checkpoint: folder that holds the last finished epoch: weights, optimizer and history.
+        checkpoint: folder that holds the last finished epoch: weights, optimizer and history. It
+            is of a model whose layers have the same names.
         resume: go on from the checkpoint if there is one; the result is that of an unbroken run.
         on_batch: called with (batches done, batches in all), resumed ones included.
         on_epoch: called with the history so far.
@@ -124,7 +126,8 @@ def fit(
 
     Raises:
         TrainingError: if model, data and config do not fit, the checkpoint is of another run, or
-            the loss is no longer a number; then the last good epoch is back in the model.
+            the loss is no longer a number; then the last good epoch is back in the model if there
+            is a checkpoint.
     """
     _check(model, dataset, config, teacher)
     if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
@@ -177,35 +180,43 @@ def fit(
 
 
 def _check(model, dataset, config, teacher) -> None:
-    blocks = highway_blocks(model)
-    outputs = model.output_shape
-    if not isinstance(outputs, tuple) or outputs[-1] != len(dataset.classes):
-        raise TrainingError(
-            f"the model gives {outputs}; expected one output of {len(dataset.classes)} logits,"
-            f" one for each class of {dataset.name!r}"
-        )
-    if tuple(model.input_shape[1:]) != tuple(dataset.input_shape):
-        raise TrainingError(
-            f"the model takes {model.input_shape[1:]}, {dataset.name!r} gives {dataset.input_shape}"
-        )
+    try:
+        for who, net in (("the model", model), ("the teacher", teacher)):
+            if net is not None:
+                check_fits(net, dataset, who)
+                require_logits(net, who)
+    except DataError as error:
+        raise TrainingError(str(error)) from None
+    _check_numbers(config)
     if config.precision not in PRECISIONS:
         raise TrainingError(f"expected a precision of {PRECISIONS}; found {config.precision!r}")
     if config.optimizer not in OPTIMIZERS:
         raise TrainingError(f"expected an optimizer of {OPTIMIZERS}; found {config.optimizer!r}")
     if config.distill and teacher is None:
         raise TrainingError("distillation needs a teacher")
-    if config.distill and (teacher.input_shape, teacher.output_shape) != (
-        model.input_shape,
-        outputs,
-    ):
-        raise TrainingError(
-            f"the teacher takes {teacher.input_shape} and gives {teacher.output_shape}; expected"
-            f" {model.input_shape} and {outputs}, as the model's"
-        )
     if not len(dataset.validation):
         raise TrainingError(f"{dataset.name!r} has no validation images; take a larger share")
-    if config.penalty and not any(block.active for block in blocks.values()):
+    if config.penalty and not any(b.active for b in highway_blocks(model).values()):
         raise TrainingError("the gate penalty needs a block that transforms a channel")
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    expected = {
+        "epochs": (config.epochs >= 1, "at least 1"),
+        "batch_size": (config.batch_size >= 1, "at least 1"),
+        "learning_rate": (config.learning_rate > 0, "more than 0"),
+        "warmup": (0 <= config.warmup < 1, "0 to less than 1"),
+        "momentum": (0 <= config.momentum <= 1, "0 to 1"),
+        "weight_decay": (config.weight_decay >= 0, "at least 0"),
+        "label_smoothing": (0 <= config.label_smoothing <= 1, "0 to 1"),
+        "distill": (0 <= config.distill <= 1, "0 to 1"),
+        "temperature": (config.temperature > 0, "more than 0"),
+        "seed": (config.seed >= 0, "at least 0"),
+    }
+    for name, (fits, range_) in expected.items():
+        value = getattr(config, name)
+        if not fits or not math.isfinite(value):
+            raise TrainingError(f"{name}: expected {range_}; found {value}")
 
 
 def training_view(model: keras.Model, config: TrainConfig, steps: int) -> keras.Model:
@@ -256,7 +267,7 @@ class _TrainingView(keras.Model):
         )
 
     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
-        logits = ops.cast(y_pred["outputs"], "float32")
+        logits = ops.cast(_logits(y_pred), "float32")
         labels = ops.one_hot(ops.cast(_labels(y), "int32"), logits.shape[-1])
         loss = super().compute_loss(x, labels, logits, sample_weight, training)
         if isinstance(y, dict):
@@ -278,7 +289,7 @@ class _TrainingView(keras.Model):
         return loss + penalty if self.config.penalty else loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, _labels(y), y_pred["outputs"], sample_weight)
+        return super().compute_metrics(x, _labels(y), _logits(y_pred), sample_weight)
 
 
 def _optimizer(model: keras.Model, config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
@@ -300,6 +311,11 @@ def _optimizer(model: keras.Model, config: TrainConfig, steps: int) -> keras.opt
             var_list=[v for v in model.trainable_variables if id(v) not in decayed]
         )
     return optimizer
+
+
+def _logits(y_pred):
+    (logits,) = keras.tree.flatten(y_pred["outputs"])  # of a model with a list of one output
+    return logits
 
 
 def _labels(y):

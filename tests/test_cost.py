@@ -32,9 +32,15 @@ def test_an_empty_block_costs_its_projection_only():
     assert CHANGED.cost(0) == Cost(parameters=8, macs=80)
 
 
-def test_what_is_removable_leaves_the_projection():
-    assert SAME.removable == SAME.cost(4)
-    assert CHANGED.removable == Cost(parameters=8 + 76 + 148, macs=(72 + 144) * 10)
+def test_a_dense_block_costs_its_multiplications_at_every_position():
+    block = HighwayDense(5)
+    block(keras.Input((4, 7, 3)))
+    assert block.block_shape().positions == 4 * 7
+    # transform 15, gate 25, projection 15
+    assert block.block_shape().cost(5).macs == 28 * 55
+    unknown = HighwayDense(5)
+    unknown(keras.Input((None, 7, 3)))
+    assert unknown.block_shape().positions == 7
 
 
 def test_costs_add_and_subtract():

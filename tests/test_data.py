@@ -134,12 +134,18 @@ def test_cifar10_without_network_says_what_to_do(monkeypatch):
         load_dataset("cifar10")
 
 
-def test_cifar10_labels_become_flat(monkeypatch):
+def test_cifar10_labels_become_flat_and_the_download_is_no_result(monkeypatch, capsys):
     import keras
 
     x, y = np.zeros((40, 2, 2, 3), np.uint8), np.arange(40, dtype=np.uint8)[:, None] % 10
-    monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: ((x, y), (x[:10], y[:10])))
+
+    def load():
+        print("Downloading data")  # as Keras does, where --json wants nothing but JSON
+        return (x, y), (x[:10], y[:10])
+
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", load)
     data = load_dataset("cifar10")
+    assert capsys.readouterr() == ("", "Downloading data\n")
     assert data.test.labels.tolist() == list(range(10))
     assert [len(data.train), len(data.validation)] == [30, 10]  # one of each class's four
     assert data.classes[0] == "airplane" and data.classes[9] == "truck" and data.augment
@@ -263,6 +269,18 @@ def test_empty_class(tmp_path):
     (tmp_path / "train/emu").mkdir()
     with pytest.raises(DataError, match="expected images of every class, found none of 'emu'$"):
         load_dataset(tmp_path)
+
+
+def test_a_class_of_files_that_are_not_read_says_which_are(tmp_path):
+    make_folder(tmp_path / "train")
+    (tmp_path / "train/emu").mkdir()
+    save_image(tmp_path / "train/emu/2.gif", RED)
+    save_image(tmp_path / "train/emu/1.TIF", RED, format="TIFF")
+    text = r"emu: expected images \(\.png, .*, \.bmp\), found '1\.TIF'$"
+    with pytest.raises(DataError, match=text):
+        load_dataset(tmp_path)
+    save_image(tmp_path / "train/emu/3.png", RED)
+    assert load_dataset(tmp_path).classes == ("cat", "dog", "emu")
 
 
 def test_a_class_left_empty_by_skipping(tmp_path):
@@ -549,6 +567,12 @@ def test_bad_arguments():
         load_dataset("digits", validation=1)
     with pytest.raises(DataError, match="image size must be at least 1 pixel, found 0"):
         load_dataset("digits", image_size=0)
+    with pytest.raises(DataError, match="^the seed must be at least 0, found -1$"):
+        load_dataset("digits", seed=-1)
+    with pytest.raises(
+        DataError, match="^the number of images to skip must be at least 0, found -2"
+    ):
+        load_dataset("digits", max_bad=-2)
 
 
 def test_loading_needs_neither_keras_nor_tensorflow():

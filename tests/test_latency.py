@@ -175,6 +175,9 @@ def test_between_measurements_time_is_on_a_line():
     assert TABLE.total_ms(shapes, {"early": 4, "late": 4}) == 15.0
 
 
+EMPTY = dataclasses.replace(TABLE, blocks=(BlockLatency(LATE, (0, 4), (0.0, 0.0)),))
+
+
 def test_a_table_comes_back_from_its_json():
     text = TABLE.to_json()
     assert LatencyTable.from_json(text) == TABLE
@@ -188,8 +191,21 @@ def test_a_table_comes_back_from_its_json():
         ("{", "expected a latency table, found broken JSON"),
         ("[]", "expected a latency table of format 'hwkeras-latency-1'; found 'list'"),
         (TABLE.to_json().replace('"rest_ms": 2.0', '"rest_ms": NaN'), "a time is not finite"),
-        (TABLE.to_json().replace('"kept": [0, 4]', '"kept": [4, 0]'), "one time for each kept"),
+        (TABLE.to_json().replace('"kept": [0, 4]', '"kept": [4, 0]'), "counts must be ascending"),
         (TABLE.to_json().replace('"kept": [0, 4]', '"kept": [0]'), "one time for each kept"),
+        (TABLE.to_json().replace('"kept": [0, 4]', '"kept": [[0], [4]]'), "must be ascending"),
+        (TABLE.to_json().replace('"kept": [0, 4]', '"kept": ["0", "4"]'), "must be ascending"),
+        (TABLE.to_json().replace('"kept": [0, 4]', '"kept": "04"'), "must be ascending"),
+        (TABLE.to_json().replace('"kept": [0, 4]', '"kept": []'), "go from 0 to at most 4"),
+        (TABLE.to_json().replace('"kept": [0, 4]', '"kept": [1, 4]'), "go from 0 to at most 4"),
+        (TABLE.to_json().replace('"kept": [0, 4]', f'"kept": [0, {10**400}]'), "at most 4"),
+        (TABLE.to_json().replace("[0.0, 4.0]", '["0", "4"]'), "'0' is no time"),
+        (TABLE.to_json().replace("[0.0, 4.0]", "[0.0, -4.0]"), "a time is below 0"),
+        (TABLE.to_json().replace("[0.0, 4.0]", f"[0.0, {10**400}]"), "broken latency table"),
+        (TABLE.to_json().replace("[0.0, 4.0]", f"[0.0, {'9' * 5000}]"), "expected a latency table"),
+        (EMPTY.to_json(), "no block takes any time"),
+        (TABLE.to_json().replace('"channels": 4', '"channels": "4"'), "no whole numbers"),
+        (TABLE.to_json().replace('"dense_ms": 20.0', '"dense_ms": -1'), "a time is below 0"),
         (TABLE.to_json().replace('"device"', '"gadget"'), "broken latency table: TypeError"),
         (TABLE.to_json().replace('"rest_ms": 2.0', '"rest_ms": "x"'), "broken latency table"),
     ],
@@ -197,4 +213,4 @@ def test_a_table_comes_back_from_its_json():
 def test_broken_tables_are_refused(text, message):
     with pytest.raises(LatencyError) as caught:
         LatencyTable.from_json(text)
-    assert message in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -1,14 +1,17 @@
 """Freed memory is kept between training steps: counted as page faults, each in its own process."""
 
+import ctypes
+import platform
 import subprocess
 import sys
+import types
 
 import keras
 import pytest
 
-from hwkeras.memory import keep_freed_memory
+from hwkeras import memory
 
-LINUX = pytest.mark.skipif(not keep_freed_memory(), reason="there is no glibc here")
+LINUX = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc here")
 
 FAULTS = """
 import ctypes, resource
@@ -61,3 +64,19 @@ def test_a_training_keeps_it():
     """If the first figure falls, TensorFlow has mended it, and `hwkeras.memory` can go."""
     assert printed_by(TRAINING.format(forgetful=True)) > 150_000
     assert printed_by(TRAINING.format(forgetful=False)) < 20_000
+
+
+@pytest.mark.parametrize(("largest", "told"), [(1 << 30, True), (32 << 20, True), (0, False)])
+def test_an_older_glibc_takes_a_lower_threshold(monkeypatch, largest, told):
+    taken = {}
+
+    def mallopt(option, size):
+        if option == -3 and size > largest:  # M_MMAP_THRESHOLD
+            return 0
+        taken[option] = size
+        return 1
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: types.SimpleNamespace(mallopt=mallopt))
+    assert memory.keep_freed_memory() is told
+    assert taken == ({-3: largest} if told else {}) | {-1: 1 << 30}  # M_TRIM_THRESHOLD

@@ -75,10 +75,10 @@ def test_it_uses_the_kernel_in_training_only():
     assert kernels(training=False) == []
 
 
-@pytest.mark.parametrize("case", ["inference", "frozen", "table", "float64"])
+@pytest.mark.parametrize("case", ["inference", "frozen", "table", "float64", "float16", "bfloat16"])
 def test_all_else_is_left_to_keras(case):
     inputs = pixels((8, 3)) if case == "table" else pixels()
-    dtype = "float64" if case == "float64" else "float32"
+    dtype = case if "float" in case else "float32"
     norms = pair(inputs.shape, trainable=case != "frozen", dtype=dtype)
     answers = [np.asarray(norm(inputs, training=case != "inference")) for norm in norms]
     np.testing.assert_array_equal(*answers)

@@ -207,6 +207,20 @@ def test_cost_of_a_net_by_hand():
     assert model_cost(model) == total
 
 
+def test_channels_may_come_first():
+    x = keras.Input((3, 8, 6), name="image")
+    y = layers.Conv2D(4, 3, padding="same", data_format="channels_first", name="conv")(x)
+    assert y.shape[1:] == (4, 8, 6)
+    assert model_cost(keras.Model(x, y)) == Cost(27 * 4 + 4, 8 * 6 * 27 * 4)
+
+
+def test_a_side_that_is_not_known_counts_as_one():
+    x = keras.Input((None, 6, 3), name="image")
+    inner = keras.Model(x, layers.Conv2D(4, 3, padding="same", name="conv")(x), name="inner")
+    y = keras.Input((8, 6, 3), name="outer")
+    assert model_cost(keras.Model(y, inner(y))).macs == 6 * 27 * 4
+
+
 def test_a_layer_called_twice_costs_once_wherever_it_is_called():
     x = keras.Input((4,), name="x")
     dense = layers.Dense(4)

@@ -70,6 +70,9 @@ class OwnBlock(HighwayConv2D):
         return ramp(super().call(x, training=training))
 
 
+FACTORS = np.arange(6, dtype=np.float32).reshape(1, 1, 1, 6)
+
+
 def chain(between):
     inputs = keras.Input((6, 6, 4), name="image")
     x = layers.Conv2D(6, 3, padding="same", name="stem")(inputs)
@@ -101,6 +104,8 @@ FIXED = {
     "a dropout that counts channels": lambda x: layers.Dropout(0.5, noise_shape=(None, 1, 1, 6))(x),
     "channels moved by an operation": lambda x: keras.ops.flip(x, axis=-1),
     "an operation with a constant": lambda x: x * np.arange(6.0, dtype=np.float32),
+    "a product with a constant": lambda x: layers.Multiply()([x, FACTORS]),
+    "a sum with a constant": lambda x: layers.Add()([x, FACTORS]),
     "a mean over channels": lambda x: keras.ops.expand_dims(keras.ops.average(x, axis=-1), -1),
     "a layer as an activation": lambda x: layers.Dense(6, activation=layers.LeakyReLU())(x),
     "a block of one's own": lambda x: OwnBlock(6, name="b")(x),

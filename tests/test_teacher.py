@@ -55,6 +55,18 @@ def test_it_answers_as_in_inference_and_is_a_copy(net, digits):
     np.testing.assert_allclose(answers, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_it_answers_with_what_a_normalization_was_adapted_to(digits):
+    images = digits.train.images[:64]
+    norm = keras.layers.Normalization()
+    norm.adapt(images)
+    inputs = keras.Input(digits.input_shape, name="image")
+    inner = keras.Sequential([keras.Input(digits.input_shape), norm])
+    outputs = keras.layers.Dense(10)(keras.layers.Flatten()(inner(inputs)))
+    model = keras.Model(inputs, outputs)
+    answers = Teacher(model).answer(0, 0, images, batches=4)
+    np.testing.assert_allclose(answers, np.asarray(model(images)), rtol=1e-5, atol=1e-5)
+
+
 def test_it_computes_in_the_precision_of_the_training(net, digits):
     images = digits.train.images[:64]
     exact, rough = (
@@ -95,6 +107,20 @@ def test_kept_answers_are_taken_by_the_next_pupil_only_if_nothing_changed(net, d
     assert asked("lesson", net=make_net(digits, seed=1))[1] == 4
 
 
+@pytest.mark.parametrize("damage", [b"", b"PK", b"\x93NUMPY", b"garbage"])
+def test_broken_answers_are_asked_anew(net, digits, tmp_path, damage):
+    def answers():
+        batches = lessons(digits, Teacher(net, kept=tmp_path))
+        return np.stack([batches[i][1]["teacher"] for i in range(len(batches))])
+
+    whole = answers()
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(damage or content[: len(content) // 2])
+    np.testing.assert_array_equal(answers(), whole)
+    assert path.read_bytes() == content
+
+
 def test_a_broken_off_epoch_keeps_nothing(net, digits, tmp_path):
     batches = lessons(digits, Teacher(net, kept=tmp_path))
     for i in range(3):
@@ -125,7 +151,7 @@ def test_no_answers_without_distillation(net, digits, tmp_path):
 def test_a_teacher_of_other_classes_is_refused(net, digits):
     config = HighwayConfig(stem=4, stages=(8,), strides=(1,), blocks=1)
     teacher = highway_net(config, digits.input_shape, 7)
-    with pytest.raises(TrainingError, match=r"gives \(None, 7\); expected .* \(None, 10\)"):
+    with pytest.raises(TrainingError, match=r"teacher gives \(None, 7\); expected .* 10 logits"):
         finetune(net, digits, CONFIG, teacher=teacher)
 
 

@@ -1,6 +1,7 @@
 """Training on a few digits with a net of two blocks: what it learns, and that it resumes."""
 
 import dataclasses
+import json
 import math
 import os
 import signal
@@ -14,14 +15,18 @@ import keras
 import numpy as np
 import pytest
 
+from hwkeras import search
 from hwkeras.batchnorm import recalibrate
 from hwkeras.data import load_dataset
+from hwkeras.dataset import Dataset, Split
 from hwkeras.device import times_slower
 from hwkeras.evaluation import accuracy, predict_logits
 from hwkeras.files import FileError
+from hwkeras.layers import HighwayConv2D
 from hwkeras.models import HighwayConfig, highway_net
 from hwkeras.regularizers import GatePenalty
 from hwkeras.saving import load_model
+from hwkeras.stats import collect_stats
 from hwkeras.training import FINETUNE, TrainConfig, TrainingError, finetune, fit, training_view
 
 ROOT = Path(__file__).parent.parent
@@ -89,6 +94,44 @@ def test_resume_gives_what_an_unbroken_run_gives(net, digits, tmp_path):
             assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
     for weight, other in zip(net.get_weights(), weights, strict=True):
         np.testing.assert_allclose(weight, other, rtol=1e-3, atol=1e-5)
+
+
+def net_with_dropout(digits):
+    """Returns a net of a user's own, every layer named: a checkpoint knows it by that."""
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.layers.Rescaling(1 / 255, name="shares"),
+        HighwayConv2D(4, name="block"),
+        keras.layers.Dropout(0.5, name="dropout"),
+        keras.layers.Flatten(name="flat"),
+        keras.layers.Dense(10, name="logits"),
+    ]
+    return keras.Sequential([keras.Input(digits.input_shape, name="image"), *layers], name="net")
+
+
+def test_dropout_resumes_too(digits, tmp_path):
+    def stop(rows):
+        if len(rows) == 2:
+            raise Stopped
+
+    whole, broken, resumed = (net_with_dropout(digits) for _ in range(3))
+    fit(whole, digits, CONFIG)
+    with pytest.raises(Stopped):
+        fit(broken, digits, CONFIG, checkpoint=tmp_path, on_epoch=stop)
+    fit(resumed, digits, CONFIG, checkpoint=tmp_path, resume=True)
+    for weight, other in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_checkpoint_of_before_random_states_were_kept_is_read(digits, tmp_path):
+    rows = fit(net_with_dropout(digits), digits, CONFIG, checkpoint=tmp_path)
+    path = tmp_path / "checkpoint.json"
+    content = json.loads(path.read_text())
+    (state,) = content.pop("random")
+    assert state[1] == 3 * 8  # draws: 3 epochs of 512 // 64 batches
+    path.write_text(json.dumps(content))
+    again = fit(net_with_dropout(digits), digits, CONFIG, checkpoint=tmp_path, resume=True)
+    assert again == rows
 
 
 def test_a_finished_run_resumes_to_itself(net, digits, tmp_path):
@@ -199,6 +242,40 @@ def test_muon_makes_the_steps_of_all_kernels_but_the_last_orthogonal(net, digits
         assert times == pytest.approx(1 if path in orthogonal else 10, rel=1e-2), path
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs: expected at least 1; found 0"),
+        ({"batch_size": 0}, "batch_size: expected at least 1; found 0"),
+        ({"learning_rate": 0.0}, "learning_rate: expected more than 0; found 0.0"),
+        ({"learning_rate": math.inf}, "learning_rate: expected more than 0; found inf"),
+        ({"warmup": 1.0}, "warmup: expected 0 to less than 1; found 1.0"),
+        ({"momentum": -0.1}, "momentum: expected 0 to 1; found -0.1"),
+        ({"weight_decay": math.nan}, "weight_decay: expected at least 0; found nan"),
+        ({"label_smoothing": 1.5}, "label_smoothing: expected 0 to 1; found 1.5"),
+        ({"distill": -0.5}, "distill: expected 0 to 1; found -0.5"),
+        ({"temperature": 0.0}, "temperature: expected more than 0; found 0.0"),
+        ({"seed": -1}, "seed: expected at least 0; found -1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(net, digits, settings, message):
+    with pytest.raises(TrainingError) as caught:
+        fit(net, digits, dataclasses.replace(CONFIG, **settings))
+    assert str(caught.value) == message
+
+
+def test_a_net_and_a_teacher_with_lists_of_one_input_and_output_train(net, digits):
+    listed = keras.Model([net.input], [net.output])
+    config = dataclasses.replace(FINETUNE, epochs=3, batch_size=64)
+    start, losses = net.get_weights(), []
+    for model in (net, listed):
+        net.set_weights(start)
+        losses.append([row["loss"] for row in finetune(model, digits, config, teacher=listed)])
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    plain, one = (predict_logits(model, digits.validation.images) for model in (net, listed))
+    np.testing.assert_array_equal(plain, one)
+
+
 def test_an_unknown_optimizer_is_refused(net, digits):
     with pytest.raises(TrainingError, match="expected an optimizer of .*; found 'adam'"):
         fit(net, digits, dataclasses.replace(CONFIG, optimizer="adam"))
@@ -255,6 +332,14 @@ def test_a_net_for_other_classes_is_refused(digits):
         fit(net, digits, CONFIG)
 
 
+def test_a_net_without_logits_is_refused_also_as_a_teacher(net, digits):
+    shares = keras.Model(net.input, keras.layers.Softmax(name="shares")(net.output))
+    with pytest.raises(TrainingError, match="the model ends in 'shares'.*expected logits"):
+        fit(shares, digits, CONFIG)
+    with pytest.raises(TrainingError, match="the teacher ends in 'shares'.*expected logits"):
+        finetune(net, digits, CONFIG, teacher=shares)
+
+
 def test_a_net_for_other_images_is_refused(digits):
     net = highway_net(HighwayConfig(4, (8,), 1, (1,)), (16, 16, 1), 10)
     with pytest.raises(TrainingError, match=r"takes \(16, 16, 1\), 'digits' gives \(8, 8, 1\)"):
@@ -265,11 +350,66 @@ def test_recalibration_sets_the_plain_mean_over_batches():
     inputs = keras.Input((2,), name="features")
     net = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs))
     images = np.array([[0, 1], [2, 1], [4, 3], [6, 3], [9, 9]], np.float32)
-    recalibrate(net, images, batch_size=2)  # two batches; the last row is left out
+    assert np.random.default_rng(0).permutation(5).tolist() == [2, 4, 3, 0, 1]
+    recalibrate(net, images, batch_size=2)  # (4, 3), (9, 9) and (6, 3), (0, 1); a row is left out
     norm = net.get_layer("norm")
-    np.testing.assert_allclose(norm.moving_mean, [3, 2])
-    np.testing.assert_allclose(norm.moving_variance, [1, 0], atol=1e-6)
+    # means (6.5, 6) and (3, 2); variances (2.5^2, 3^2) and (3^2, 1^2)
+    np.testing.assert_allclose(norm.moving_mean, [4.75, 4])
+    np.testing.assert_allclose(norm.moving_variance, [7.625, 5])
     assert norm.momentum == 0.99
+
+
+def test_recalibration_does_not_mind_images_sorted_by_class():
+    inputs = keras.Input((1,), name="features")
+    net = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs))
+    classes = np.repeat(np.arange(8, dtype=np.float32), 64)[:, None]
+    shuffled = np.random.default_rng(1).permutation(classes)
+    variances = []
+    for images in (classes, shuffled):
+        recalibrate(net, images, batch_size=64)
+        variances.append(float(net.get_layer("norm").moving_variance[0]))
+    # (8^2 - 1) / 12 = 5.25, of 64 drawn 63/64 of it; with one class a batch it would be 0
+    assert variances == pytest.approx([5.17, 5.17], rel=0.05)
+
+
+@pytest.mark.parametrize("form", [list, dict])
+def test_recalibration_of_a_model_of_several_inputs(form):
+    inputs = {name: keras.Input((1,), name=name) for name in ("a", "b")}
+    norms = {name: keras.layers.BatchNormalization(name=f"norm_{name}") for name in inputs}
+    outputs = [norms[name](inputs[name]) for name in inputs]
+    net = keras.Model(inputs if form is dict else list(inputs.values()), outputs)
+    rows = {"a": np.array([[1], [2], [6]], np.float32), "b": np.array([[4], [4], [1]], np.float32)}
+    recalibrate(net, rows if form is dict else list(rows.values()))
+    np.testing.assert_allclose(norms["a"].moving_mean, [3])
+    np.testing.assert_allclose(norms["b"].moving_variance, [2], rtol=1e-6)
+
+
+def test_recalibration_counts_every_call_of_a_norm_alike():
+    one, other = keras.Input((1,), name="one"), keras.Input((1,), name="other")
+    norm = keras.layers.BatchNormalization(name="norm")
+    net = keras.Model([one, other], [norm(one), norm(other)])
+    recalibrate(net, [np.array([[1], [3]], np.float32), np.array([[10], [20]], np.float32)])
+    # means 2 and 15, variances 1 and 25
+    np.testing.assert_allclose(norm.moving_mean, [8.5])
+    np.testing.assert_allclose(norm.moving_variance, [13])
+    assert norm.momentum == 0.99 and "call" not in vars(norm)
+
+
+def test_a_search_judges_candidates_on_images_of_every_class(monkeypatch):
+    """A folder's images are sorted by class: the first of them are of one."""
+    monkeypatch.setattr(search, "_IMAGES", 16)
+    monkeypatch.setattr(search, "accuracy", lambda *_: 1.0)
+    seen = []
+    monkeypatch.setattr(search, "recalibrate", lambda net, images: seen.append(images))
+    net = highway_net(HighwayConfig(2, (4,), 1, (1,)), (3,), 2)
+    labels = np.repeat(np.arange(2, dtype=np.int32), 32)
+    split = Split(np.repeat(labels[:, None], 3, axis=1).astype(np.float32), labels)
+    dataset = Dataset("rows", split, split, split, ("a", "b"), augment=False)
+    search.search_plan(net, collect_stats(net, split.images), dataset, 0.0)
+    assert len(seen) > 1 and {len(images) for images in seen} == {16}
+    for images in seen:
+        assert 4 <= images[:, 0].sum() <= 12
+        np.testing.assert_array_equal(images, seen[0])
 
 
 NO_TENSORFLOW = """
@@ -283,14 +423,16 @@ class Refuse(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Refuse())
 import dataclasses, keras
 from hwkeras import TrainConfig, apply_plan, collect_stats, fit, highway_net, load_dataset
-from hwkeras import HighwayConfig, make_plan
+from hwkeras import HighwayConfig, finetune, make_plan
 data = load_dataset("digits")
 data = dataclasses.replace(data, train=data.train.take(slice(0, 256)))
 net = highway_net(HighwayConfig(4, (8,), 2, (2,)), data.input_shape, 10)
-rows = fit(net, data, TrainConfig(epochs=1, batch_size=64))
+config = TrainConfig(epochs=1, batch_size=64)
+rows = fit(net, data, config)
 stats = collect_stats(net, data.train.images)
 slim = apply_plan(net, make_plan(stats, keep=0.5))
 assert slim.count_params() < net.count_params()
+finetune(slim, data, dataclasses.replace(config, penalty=None, distill=0.5), teacher=net)
 print(keras.backend.backend(), round(rows[0]["loss"], 3), "tensorflow" in sys.modules)
 """
 
