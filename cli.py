@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import math
 import os
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ TRAINED = ("qat-int8", "clustered", "clustered-qat", "sparse24")
 AIMS = (
     "threshold", "keep", "size", "parameters", "macs", "latency_ratio", "max_drop", "plan",
 )  # fmt: skip
+SEED = click.IntRange(0, 2**32 - 1)  # what every generator takes
 UNITS = {"": 1, "b": 1, "k": 1e3, "m": 1e6, "g": 1e9, "kb": 1e3, "mb": 1e6, "gb": 1e9,
          "kib": 2**10, "mib": 2**20, "gib": 2**30}  # fmt: skip
 
@@ -58,6 +60,16 @@ class Quantity(click.ParamType):
         return (number / 100, True) if unit == "%" else (number * UNITS[unit], False)
 
 
+class Number(click.FloatRange):
+    """A number in a range, and none that is no number."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 class Threads(click.ParamType):
     """Numbers of threads, `1,4,all`, as a tuple; `all` is None."""
 
@@ -90,19 +102,22 @@ data_optional = click.argument("data", required=False)
 out = click.option("-o", "--out", metavar="RUN", type=click.Path(path_type=Path),
                    help="Run folder to make; needed with a MODEL.")  # fmt: skip
 data_options = options(
-    click.option("--validation", default=0.1, show_default=True,
+    click.option("--validation", type=Number(0, 1, min_open=True, max_open=True),
+                 default=0.1, show_default=True,
                  help="Share of the training images that choices are made on."),
-    click.option("--split-seed", default=0, show_default=True, help="Seed of that split."),
-    click.option("--image-size", type=int, help="Resize a folder's images to this side."),
-    click.option("--max-bad", default=0, show_default=True,
+    click.option("--split-seed", type=SEED, default=0, show_default=True,
+                 help="Seed of that split."),
+    click.option("--image-size", type=click.IntRange(1),
+                 help="Resize a folder's images to this side."),
+    click.option("--max-bad", type=click.IntRange(0), default=0, show_default=True,
                  help="Unreadable images to skip before giving up."),
 )  # fmt: skip
 train_options = options(
     click.option("--preset", type=click.Choice(PRESETS), default="small", show_default=True),
     click.option("--epochs", type=click.IntRange(1), default=30, show_default=True),
-    click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.1,
+    click.option("--learning-rate", type=Number(0, min_open=True), default=0.1,
                  show_default=True, help="Peak of the schedule; raise it with the batch."),
-    click.option("--penalty", type=click.FloatRange(0), default=1.0, show_default=True,
+    click.option("--penalty", type=Number(0), default=1.0, show_default=True,
                  help="Strength of the gate penalty; 0 for none."),
     click.option("--penalty-cost", type=click.Choice(["parameters", "macs", "latency"]),
                  default="parameters", show_default=True, help="What the penalty counts."),
@@ -117,17 +132,18 @@ fit_options = options(
                  type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])),
     click.option("--optimizer", default="sgd", show_default=True,
                  type=click.Choice(["sgd", "muon"]), help="Muon: for an epoch or two."),
-    click.option("--seed", default=0, show_default=True, help="Of weights and shuffling."),
+    click.option("--seed", type=SEED, default=0, show_default=True,
+                 help="Of weights and shuffling."),
 )  # fmt: skip
 aim_options = options(
-    click.option("--threshold", type=float, help="Cut channels whose score is lower."),
-    click.option("--keep", type=click.FloatRange(0, 1), help="Share of channels to keep."),
+    click.option("--threshold", type=Number(), help="Cut channels whose score is lower."),
+    click.option("--keep", type=Number(0, 1), help="Share of channels to keep."),
     click.option("--size", type=Quantity(), help="Size of the float32 weights: 5.2MB, 15%."),
     click.option("--parameters", type=Quantity(), help="Number of parameters: 1.36M, 15%."),
     click.option("--macs", type=Quantity(), help="Multiply-accumulates an image: 50M, 20%."),
-    click.option("--latency-ratio", type=click.FloatRange(0, 1),
+    click.option("--latency-ratio", type=Number(0, 1),
                  help="Share of the dense time, by --latency-table."),
-    click.option("--max-drop", type=click.FloatRange(0, 100),
+    click.option("--max-drop", type=Number(0, 100),
                  help="Points of validation accuracy that the cut may cost at once."),
     click.option("--plan", type=click.Path(), help="A plan.json, made or edited by hand."),
     click.option("--by", type=click.Choice(["update", "gate"]), default="update",
@@ -141,7 +157,7 @@ aim_options = options(
     click.option("--minimum", type=click.IntRange(0), default=0, show_default=True,
                  help="Channels that every block keeps."),
     click.option("--protect", multiple=True, metavar="BLOCK", help="Leave a block whole."),
-    click.option("--cut-carried", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+    click.option("--cut-carried", type=Number(0, 1), default=0.0, show_default=True,
                  metavar="SHARE",
                  help="Share of the channels that no block keeps to cut out of the streams."),
     click.option("--rounds", type=click.IntRange(1), default=1, show_default=True,
@@ -157,7 +173,8 @@ export_options = options(
                  help="Let `all` take in the variants that need training on."),
     click.option("--train-steps", type=click.IntRange(1), default=800, show_default=True,
                  help="Batches that each of those learns from."),
-    click.option("--train-seed", default=0, show_default=True, help="Of that training."),
+    click.option("--train-seed", type=SEED, default=0, show_default=True,
+                 help="Of that training."),
     click.option("--clusters", type=click.IntRange(2, 255), default=16, show_default=True,
                  help="Values that a clustered kernel's weights share."),
     click.option("--dense-all", is_flag=True,
@@ -166,7 +183,7 @@ export_options = options(
                  show_default=True, help="Input and output type of what computes in int8."),
     click.option("--keep-float", multiple=True, metavar="NAME",
                  help="Leave an operator, layer or block in float; `debug` names them."),
-    click.option("--limit-drop", type=float, metavar="PP",
+    click.option("--limit-drop", type=Number(-100, 100), metavar="PP",
                  help="Fail if a variant loses more points against Keras."),
 )  # fmt: skip
 
@@ -192,7 +209,7 @@ def demo(out, json_, force):
         from export import jobs
 
         report = jobs.demo(out, force=force, progress=show)
-    _print_report(report, out, json_)
+    _print_reports([report], out, json_)
 
 
 @main.command()
@@ -265,12 +282,12 @@ def prune(target, data, out, json_, force, **aims):
 
 
 @main.command()
-@target
+@click.argument("target", metavar="RUN")
 @data_optional
-@out
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--learning-rate", default=0.05, show_default=True)
-@click.option("--distill", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+@click.option("--learning-rate", type=Number(0, min_open=True), default=0.05,
+              show_default=True)  # fmt: skip
+@click.option("--distill", type=Number(0, 1), default=0.5, show_default=True,
               help="Weight of the teacher's answers against the labels.")  # fmt: skip
 @click.option("--teacher", metavar="MODEL", type=click.Path(path_type=Path),
               help="A .keras model to learn from that gives logits of the same classes; the dense"
@@ -279,15 +296,20 @@ def prune(target, data, out, json_, force, **aims):
 @resume
 @force
 @as_json
-def finetune(target, data, out, json_, teacher, resume, force, **settings):
-    """Train the pruned model on, with the dense one, or a better one, as its teacher."""
+def finetune(target, data, json_, teacher, resume, force, **settings):
+    """Train a RUN's pruned model on, with the dense one, or a better one, as its teacher."""
+    if Path(target).is_file():
+        raise click.UsageError(
+            f"{target} is a file, and a RUN that was pruned is needed; make one with"
+            f" `hwkeras prune {target} DATA -o RUN`"
+        )
     with _work() as show:
         import dataclasses
 
         from export import pipeline
         from hwkeras.training import FINETUNE
 
-        run, dataset = _open(target, data, out, force)
+        run, dataset = _open(target, data)
         outcome = pipeline.finetune_slim(
             run, dataset, dataclasses.replace(FINETUNE, **settings),
             teacher=teacher, resume=resume, force=force, progress=show,
@@ -407,14 +429,16 @@ def bundle(files, out, json_, force, samples):
               help="Validation images to compare on.")  # fmt: skip
 @click.option("--worst", type=click.IntRange(1), default=10, show_default=True,
               help="Operators to show; --json shows all.")  # fmt: skip
+@click.option("--variant", type=click.Choice(VARIANTS),
+              help="Which the file is; by default what the JSON beside it says.")  # fmt: skip
 @as_json
-def debug(file, data, json_, against, images, worst, **settings):
+def debug(file, data, json_, against, images, worst, variant, **settings):
     """Show which operators of a quantized .tflite lose most."""
     with _work():
         from export import debugging, text
 
         dataset = _data_config(data, settings).load()
-        rows = debugging.debug(file, against, dataset, images)
+        rows = debugging.debug(file, against, dataset, images, variant)
     _print_rows(rows if json_ else rows[:worst], json_, text.operator_errors)
 
 
@@ -431,8 +455,8 @@ def report(runs, out, json_, force):
     with _work():
         from export import reporting
 
-        result = reporting.write_report(runs, out, force=force)
-    _print_report(result, out or runs[0], json_)
+        reports = reporting.write_report(runs, out, force=force)
+    _print_reports(reports, out or runs[0], json_)
 
 
 @main.command("run")
@@ -464,7 +488,7 @@ def run_(data, out, json_, resume, force, preset, finetune_epochs, **rest):
             finetune=jobs.finetuning(config, finetune_epochs), export=_export_config(rest),
         )  # fmt: skip
         result = jobs.run(job, out, resume=resume, force=force, progress=show)
-    _print_report(result, out, json_)
+    _print_reports([result], out, json_)
 
 
 def _work():
@@ -497,24 +521,18 @@ def _data_config(data: str, settings: dict):
     )  # fmt: skip
 
 
-def _open(target: str, data: str | None, out: Path | None, force: bool):
+def _open(target: str, data: str | None, out: Path | None = None, force: bool = False):
     """Returns the run folder and the data that a command works on."""
-    import dataclasses
-
     from export import pipeline
-    from export.runfolder import DataConfig, RunFolder
 
-    if Path(target).is_file():
-        if out is None or data is None:
-            raise click.UsageError("a MODEL needs DATA and -o RUN, the folder to work in")
-        run = pipeline.adopt(Path(target), out, force)
-        run.note(data=dataclasses.asdict(DataConfig(data)))
-    else:
-        run = RunFolder.open(target)
-    config = run.data()
-    if data is not None:
-        config = dataclasses.replace(config, source=data)
-    return run, config.load()
+    if not Path(target).is_file():
+        if out is not None:
+            raise click.UsageError(f"{target} is a run, which is worked on where it is; -o is for a"
+                                   " MODEL")  # fmt: skip
+        return pipeline.open_run(Path(target), data)
+    if out is None or data is None:
+        raise click.UsageError("a MODEL needs DATA and -o RUN, the folder to work in")
+    return pipeline.adopt(Path(target), data, out, force)
 
 
 def _train_config(settings: dict):
@@ -541,6 +559,11 @@ def _require_one_aim(settings: dict) -> str:
     if len(given) != 1:
         flags = ", ".join("--" + name.replace("_", "-") for name in AIMS)
         raise click.UsageError(f"expected exactly one aim of {flags}; received {len(given)}")
+    timed = given[0] == "latency_ratio" or settings["per"] == "latency"
+    if timed != (settings["latency_table"] is not None):
+        raise click.UsageError(
+            "--latency-table goes with --latency-ratio or --per latency, and they need it"
+        )
     if settings["rounds"] > 1 and given[0] in ("threshold", "max_drop", "plan"):
         flag = "--" + given[0].replace("_", "-")
         raise click.UsageError(f"--rounds cannot approach {flag}; take another aim, or one round")
@@ -596,14 +619,15 @@ def _print_rows(rows, json_: bool, table) -> None:
     click.echo(jsonlib.dumps([dataclasses.asdict(r) for r in rows]) if json_ else table(rows))
 
 
-def _print_report(report, folder: Path, json_: bool) -> None:
+def _print_reports(reports, folder: Path, json_: bool) -> None:
     from export import text
     from export.report import to_json
 
     if json_:
-        click.echo(to_json(report))
+        each = [to_json(report) for report in reports]
+        click.echo(each[0] if len(each) == 1 else f"[{','.join(each)}]")
         return
-    click.echo(text.summary(report))
+    click.echo(text.summary(reports))
     click.echo(f"report: {folder / 'report.html'}")
 
 

@@ -11,6 +11,16 @@ from export.tables import Table
 NamedReports = Sequence[tuple[str, Report]]
 
 
+def named(reports: Sequence[Report]) -> NamedReports:
+    """Returns the reports with their titles, which are numbered where several have the same."""
+    titles = [report.title for report in reports]
+    names = [
+        title if titles.count(title) == 1 else f"{title} ({titles[: i + 1].count(title)})"
+        for i, title in enumerate(titles)
+    ]
+    return list(zip(names, reports, strict=True))
+
+
 def headline(report: Report) -> str:
     """Returns what was reached, in a few short sentences: dense, slim, smallest."""
     dense, slim, smallest = report.find(DENSE), report.find(SLIM), report.smallest
@@ -89,7 +99,9 @@ def _columns(files: Sequence[Measurement]) -> list[tuple[str, str, Cell]]:
 
 def _caption(files: Sequence[Measurement], columns: Sequence[str], several: bool) -> str:
     rival = "the same run's dense float32" if several else "dense float32"
-    parts = [f"1 MiB is {formats.MIB:,} bytes. Smaller, lost and faster are against {rival}."]
+    parts = [f"1 MiB is {formats.MIB:,} bytes."]
+    if "times smaller" in columns:
+        parts.append(f"Smaller, lost and faster are against {rival}.")
     if "accuracy %" in columns:
         images = {m.images for m in files if m.accuracy is not None}
         count = f" on {images.pop():,} test images" if len(images) == 1 else " on the test split"

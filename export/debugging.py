@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
+from export.bundle import read_sidecar, sidecar_path
 from export.calibration import MOVES, samples_of
 from export.pipeline import some_images
 from export.runtime import Images, allocated, load
 from export.silence import silenced
 from export.tflite import SIGNATURE, ExportError, convert
+from export.tfmot import TRAINED
 from hwkeras.dataset import Dataset
 from hwkeras.saving import load_model
 
@@ -21,7 +25,8 @@ class OperatorError:
     Attributes:
         operator: name of its output, which begins with the block: "stage1_block2/gate".
         kind: "CONV_2D", ...
-        error: root of noise power over signal power, all that came before it included.
+        error: root of the mean over images of noise power over signal power, all that came before
+            it included.
         inherited: the largest such error among its inputs.
         added: what the operator itself adds, if errors are independent.
     """
@@ -39,7 +44,8 @@ def operator_errors(content: bytes, reference: bytes, images: Images) -> list[Op
 
     Args:
         content: of a quantized .tflite.
-        reference: the float32 .tflite of the same model, from `export.tflite.convert`.
+        reference: what the file was made from: `export.tflite.convert` of the same model and
+            variant.
         images: real inputs `(n, ...)` as the model takes them, n >= 8.
 
     Raises:
@@ -49,18 +55,19 @@ def operator_errors(content: bytes, reference: bytes, images: Images) -> list[Op
     from litert_quantizer.utils.validation_utils import ValidationErrorMetric
 
     samples = samples_of(reference, images)
-    metric = ValidationErrorMetric.SNR
+    slot = ValidationErrorMetric.SNR  # its own adds 1e-9 to the noise: much, of a small signal
     try:
         with silenced():
             compared = model_validator.compare_model(
-                reference, content, {SIGNATURE: samples}, [metric], use_xnnpack=False, num_threads=2
-            )
+                reference, content, {SIGNATURE: samples}, [slot], [_noise_share],
+                use_xnnpack=False, num_threads=2,
+            )  # fmt: skip
     except (KeyError, ValueError) as error:  # other inputs, other outputs, other shapes
         raise ExportError(f"the file is not of this model: {error}") from None
-    ratios = {
-        name: values[metric.value] for name, values in compared.get_all_tensor_results().items()
+    errors = {
+        name: values[slot.value] ** 0.5
+        for name, values in compared.get_all_tensor_results().items()
     }
-    errors = {name: max(ratio, 1e-12) ** -0.5 for name, ratio in ratios.items()}
     interpreter = allocated(reference, delegate=False)
     names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
     nodes = interpreter._get_ops_details()
@@ -79,12 +86,43 @@ def operator_errors(content: bytes, reference: bytes, images: Images) -> list[Op
     return sorted(found, key=lambda row: row.added, reverse=True)
 
 
-def debug(path: Path, model: Path, dataset: Dataset, images: int = 32) -> list[OperatorError]:
+def _noise_share(noisy: np.ndarray, signal: np.ndarray) -> float:
+    """Returns the power of the difference over the power of the signal."""
+    noisy, signal = (np.asarray(values, np.float64).ravel() for values in (noisy, signal))
+    if noisy.size != signal.size:
+        raise ValueError(f"{signal.size:,} values in float, {noisy.size:,} in the file")
+    noise, power = float(np.mean((noisy - signal) ** 2)), float(np.mean(signal**2))
+    return noise / power if power else float(noise > 0)
+
+
+def debug(
+    path: Path, model: Path, dataset: Dataset, images: int = 32, variant: str | None = None
+) -> list[OperatorError]:
     """Returns `operator_errors` of a file against its `.keras` model on validation images.
+
+    Args:
+        path: of the file.
+        model: the `.keras` file that it was made of.
+        dataset: validation images of it are compared.
+        images: how many.
+        variant: which the file is; None reads the JSON beside it.
 
     Raises:
         FileError, ModelFileError: if a file is missing, broken or of another kind.
         ExportError: if the file is not of the model, or the data does not fit.
     """
-    content, reference = load(path), convert(load_model(model))
+    content, keras_model = load(path), load_model(model)
+    if variant is None:
+        if not sidecar_path(path).is_file():
+            raise ExportError(
+                f"{path}: there is no {sidecar_path(path).name} beside it that says which variant"
+                " it is; name it with --variant"
+            )
+        variant = read_sidecar(sidecar_path(path)).variant
+    if variant in TRAINED:
+        raise ExportError(
+            f"{path}: {variant} trained on after {model.name} was saved, so no model holds its"
+            " weights; compare int8 instead"
+        )
+    reference = convert(keras_model, variant)
     return operator_errors(content, reference, some_images(dataset.validation.images, images))

@@ -10,8 +10,15 @@ Z_95 = 1.959964  # normal quantile at 97.5%
 UNKNOWN = "-"
 
 
+def wilson_interval(share: float, images: int) -> tuple[float, float]:
+    """Returns the 95% Wilson score interval of `share` out of `images`."""
+    middle = (share + Z_95**2 / (2 * images)) / (1 + Z_95**2 / images)
+    half = wilson_half_width(share, images)
+    return middle - half, middle + half
+
+
 def wilson_half_width(share: float, images: int) -> float:
-    """Returns half the width of the 95% Wilson score interval of `share` out of `images`."""
+    """Returns half the width of that interval."""
     spread = share * (1 - share) / images + Z_95**2 / (4 * images**2)
     return Z_95 * math.sqrt(spread) / (1 + Z_95**2 / images)
 

@@ -9,7 +9,7 @@ from export.aims import Aim
 from export.measurement import Report
 from export.pipeline import Progress, finetune_slim, gates, prune, quiet, train
 from export.reporting import write_report
-from export.runfolder import DataConfig, RunFolder, remove
+from export.runfolder import DataConfig, RunFolder, plain, remove
 from export.shipping import ExportConfig, check_backend, export_run
 from hwkeras.training import FINETUNE, TrainConfig
 
@@ -70,7 +70,8 @@ def run(
     prune(folder, dataset, job.aim, job.finetune, resume=resume, **options)
     finetune_slim(folder, dataset, job.finetune, resume=resume, **options)
     export_run(folder, dataset, job.export, resume=resume, **options)
-    return write_report([root], force=force or resume)
+    (report,) = write_report([root], force=force or resume)
+    return report
 
 
 DEMO = Job(
@@ -85,7 +86,9 @@ DEMO = Job(
 def demo(root: Path, *, force: bool = False, progress: Progress = quiet) -> Report:
     """Does the whole job on scikit-learn's digits; a demo's own folder is replaced."""
     folder = RunFolder(root)
-    force = force or "demo" in folder.record()["settings"]
+    record = folder.record()
+    is_demo = "demo" in record["settings"] and record["data"] in (None, plain(vars(DEMO.data)))
+    force = force or is_demo
     if force:
         for unfinished in ("checkpoint", "checkpoint-finetune"):
             remove(folder.path(unfinished))

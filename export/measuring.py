@@ -8,8 +8,8 @@ from pathlib import Path
 from export import runtime
 from export.pipeline import Progress, quiet
 from export.tflite import ExportError
-from hwkeras.dataset import Dataset
-from hwkeras.evaluation import accuracy, predict_logits
+from hwkeras.dataset import DataError, Dataset
+from hwkeras.evaluation import accuracy, check_fits, predict_logits
 from hwkeras.saving import load_model
 
 
@@ -45,11 +45,10 @@ def evaluate(
             raise ExportError(f"{path}: {error}") from None
     else:
         model = load_model(path)
-        if tuple(model.input_shape[1:]) != tuple(dataset.input_shape):
-            raise ExportError(
-                f"{path}: takes {model.input_shape[1:]}, {dataset.name!r} gives"
-                f" {dataset.input_shape}"
-            )
+        try:
+            check_fits(model, dataset)
+        except DataError as error:
+            raise ExportError(f"{path}: {error}") from None
         logits = predict_logits(model, data.images)
     if logits.shape[-1] != len(dataset.classes):
         raise ExportError(

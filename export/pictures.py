@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from export.drawing import INK, MARKERS, PALE, SERIES, canvas, label_points, short, style, svg
-from export.formats import MIB, number, wilson_half_width
+from export.formats import MIB, number, wilson_interval
 from export.measurement import Facts, Measurement
 from export.orthogonality import Product
 from hwkeras.plan import GateStats, PruningPlan
@@ -30,7 +30,11 @@ def size_accuracy(series: Series) -> str:
             color, known = SERIES[i % len(SERIES)], [m for m in files if m.accuracy is not None]
             x = [m.size_bytes / MIB for m in known]
             y = [100 * (m.accuracy or 0) for m in known]
-            spread = [100 * wilson_half_width(m.accuracy or 0, m.images) for m in known]
+            ends = [wilson_interval(m.accuracy or 0, m.images) for m in known]
+            spread = [  # not as far to either side; at 100% rounding may leave less than nothing
+                [max(at - 100 * low, 0) for at, (low, _) in zip(y, ends, strict=True)],
+                [max(100 * high - at, 0) for at, (_, high) in zip(y, ends, strict=True)],
+            ]
             axes.errorbar(
                 x, y, spread, fmt="none", ecolor=color, elinewidth=1, alpha=0.25, zorder=1
             )

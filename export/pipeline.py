@@ -22,7 +22,7 @@ from export.history import read_phases, write_history
 from export.runfolder import DataConfig, RunError, RunFolder, remove
 from hwkeras.batchnorm import recalibrate
 from hwkeras.dataset import Dataset
-from hwkeras.evaluation import accuracy, predict_logits
+from hwkeras.evaluation import accuracy, check_fits, predict_logits, require_logits
 from hwkeras.files import replacing, write_text
 from hwkeras.graph import require_blocks
 from hwkeras.models import PRESETS, highway_net
@@ -40,18 +40,52 @@ def quiet(stage: str, done: int, total: int) -> None:
     """Shows no progress."""
 
 
-def adopt(model: Path, root: Path, force: bool) -> RunFolder:
-    """Makes a run folder around a user's own `.keras` model and returns it."""
+def open_run(root: Path, source: str | None = None) -> tuple[RunFolder, Dataset]:
+    """Returns a run folder and its data, or other data that its model takes.
+
+    Raises:
+        RunError, DataError: if there is no run or no data, the run's data has changed, or other
+            data has other classes or is nothing that the model takes.
+    """
+    run = RunFolder.open(root)
+    config = run.data() if source is None else dataclasses.replace(run.data(), source=source)
+    dataset = config.load()
+    run.check_data(dataset, other=source is not None)
+    if source is not None and run.has("train"):
+        check_fits(load_model(run.need("train")), dataset)
+    return run, dataset
+
+
+def adopt(model: Path, source: str, root: Path, force: bool) -> tuple[RunFolder, Dataset]:
+    """Makes a run folder around a user's own `.keras` model and returns it with the data.
+
+    A folder's pictures are resized to what the model takes.
+
+    Raises:
+        GraphError, DataError: if the model has no highway block or ends in no logits, or takes no
+            such data; then nothing is written.
+    """
     run = RunFolder(root)
     run.claim("train", force)
-    require_blocks(load_model(model))  # refuses anything that cannot be pruned
-    settings = {"model": model.name}
+    net = load_model(model)
+    require_blocks(net)
+    require_logits(net)
+    data = DataConfig(source, image_size=_side(net) if Path(source).is_dir() else None)
+    dataset = data.load()
+    check_fits(net, dataset)
     run.forget("train")
     with replacing(run.path("dense.keras")) as copy:
         shutil.copyfile(model, copy)
     remove(run.path("history.csv"))  # of another model
-    run.finish("train", settings, {})
-    return run
+    run.note_data(data, dataset)
+    run.finish("train", {"model": model.name}, {})
+    return run, dataset
+
+
+def _side(model: keras.Model) -> int | None:
+    """Returns the side of the square pictures that a model takes, or None."""
+    shape = model.input_shape
+    return shape[1] if isinstance(shape, tuple) and len(shape) == 4 else None
 
 
 def train(
@@ -70,6 +104,7 @@ def train(
     settings = {"preset": preset, "data": data, **vars(config)}
     checkpoint = _checkpoint(run, "checkpoint", resume, force)
     if not run.is_due("train", settings, resume=resume, force=force):
+        run.check_data(dataset)
         return run.record()["steps"]["train"]["outcome"]
     keras.utils.set_random_seed(config.seed)
     model = highway_net(
@@ -99,10 +134,10 @@ def train(
     save_model(model, run.path("dense.keras"))
     outcome = {
         **_cost(model),
-        "steps": [_step("trained", model, dataset, f"{len(rows)} epochs")],
+        "steps": [_step("trained", model, dataset, _epochs(rows))],
         "seconds": round(time.perf_counter() - started, 1),
     }
-    run.note(data=dataclasses.asdict(data))
+    run.note_data(data, dataset)
     run.finish("train", settings, outcome)
     remove(checkpoint)
     return outcome
@@ -158,8 +193,7 @@ def prune(
 
     def record(number, slim, rows):
         rounds[f"round {number}"] = rows
-        epochs = f"{len(rows)} epoch{'s' * (len(rows) > 1)}"
-        note = f"{slim.count_params():,} parameters, {epochs}"
+        note = f"{slim.count_params():,} parameters, {_epochs(rows)}"
         steps.append(_step(f"round {number}", slim, dataset, note))
 
     slim, plan = prune_for(aim, model, stats, dataset, training, images, progress, record)
@@ -228,7 +262,7 @@ def finetune_slim(
     save_model(model, run.path("slim.keras"))
     outcome = {
         **_cost(model),
-        "steps": [_step("fine-tuned", model, dataset, f"{len(rows)} epochs")],
+        "steps": [_step("fine-tuned", model, dataset, _epochs(rows))],
         "seconds": round(time.perf_counter() - started, 1),
     }
     run.finish("finetune", settings, outcome)
@@ -250,6 +284,10 @@ def _step(name: str, model: keras.Model, dataset: Dataset, note: str) -> dict[st
     split = dataset.validation
     share = accuracy(predict_logits(model, split.images), split.labels)
     return {"name": name, "accuracy": share, "images": len(split), "note": note}
+
+
+def _epochs(rows: list) -> str:
+    return f"{len(rows)} epoch{'s' * (len(rows) != 1)}"
 
 
 def _cost(model: keras.Model) -> dict[str, int]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import jinja2
 
 from export import pictures
-from export.comparison import comparison, headline
+from export.comparison import comparison, headline, named
 from export.measurement import (
     Measurement,
     Report,
@@ -152,12 +152,7 @@ def render_html(*reports: Report) -> str:
 def _runs(reports: Sequence[Report]) -> list[_Run]:
     if not reports:
         raise ReportError("expected at least one report, received none")
-    titles = [report.title for report in reports]
-    names = [
-        title if titles.count(title) == 1 else f"{title} ({titles[: i + 1].count(title)})"
-        for i, title in enumerate(titles)
-    ]
-    return [_Run(name, report) for name, report in zip(names, reports, strict=True)]
+    return [_Run(name, report) for name, report in named(reports)]
 
 
 def _title(runs: Sequence[_Run]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -12,7 +13,7 @@ from export.facts import machine, versions
 from export.history import read_history
 from export.measurement import Measurement, Report, ReportError, Step, to_json
 from export.report import render_html, render_markdown
-from export.runfolder import STEPS, RunError, RunFolder
+from export.runfolder import STEPS, RunError, RunFolder, remove
 from hwkeras.dataset import Dataset
 from hwkeras.files import read_json, write_text
 
@@ -57,8 +58,10 @@ def read_measurements(run: RunFolder) -> tuple[Measurement, ...]:
         raise RunError(f"{path}: broken measurements: {error}") from None
 
 
-def write_report(roots: Sequence[Path], out: Path | None = None, *, force: bool = False) -> Report:
-    """Writes report.md, report.html and, for one run, report.json; returns the first run's report.
+def write_report(
+    roots: Sequence[Path], out: Path | None = None, *, force: bool = False
+) -> tuple[Report, ...]:
+    """Writes report.md, report.html and, for one run, report.json; returns the runs' reports.
 
     Args:
         roots: run folders; several give one page with all of them side by side.
@@ -69,16 +72,18 @@ def write_report(roots: Sequence[Path], out: Path | None = None, *, force: bool 
         RunError: if a run has nothing to report, or a report exists and `force` is not set.
     """
     runs = [RunFolder.open(root) for root in roots]
-    reports = [build_report(run) for run in runs]
+    reports = tuple(build_report(run) for run in runs)
     folder = out or runs[0].root
     for name in ("report.json", *_FILES):
         if (folder / name).exists() and not force:
             raise RunError(f"{folder / name} exists; --force replaces it")
     if len(reports) == 1:
         write_text(folder / "report.json", to_json(reports[0]))
+    else:
+        remove(folder / "report.json")  # of one run
     write_text(folder / "report.md", render_markdown(*reports))
     write_text(folder / "report.html", render_html(*reports))
-    return reports[0]
+    return reports
 
 
 def provenance(dataset: Dataset) -> dict:
@@ -108,13 +113,16 @@ def _title(record: dict, run: RunFolder) -> str:
 
 
 def _settings(done: dict) -> dict:
-    """Returns the settings of every step, without the data's path."""
-    facts = {}
-    for name in STEPS:
-        for key, value in done.get(name, {}).get("settings", {}).items():
-            if key == "data":
-                value = {k: v for k, v in value.items() if k != "source"}
-            elif key == "value" and isinstance(value, str):
-                value = Path(value).name  # of a plan
-            facts[f"{name}: {key}"] = value
-    return facts
+    """Returns the settings of every step; of a file its name, and of the data nothing."""
+
+    def shown(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: shown(k, v) for k, v in value.items() if k != "source"}
+        of_a_file = key in ("value", "latency_table") and isinstance(value, str)
+        return Path(value).name if of_a_file else value
+
+    return {
+        f"{name}: {key}": shown(key, value)
+        for name in STEPS
+        for key, value in done.get(name, {}).get("settings", {}).items()
+    }

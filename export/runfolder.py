@@ -91,6 +91,32 @@ class RunFolder:
             raise RunError(f"{self.root}: the run does not know its data; name DATA")
         return DataConfig(**config)
 
+    def note_data(self, config: DataConfig, dataset: Dataset) -> None:
+        """Adds to the record which data the run is of."""
+        facts = {"fingerprint": dataset.fingerprint, "classes": list(dataset.classes)}
+        self.note(data=dataclasses.asdict(config), **facts)
+
+    def check_data(self, dataset: Dataset, other: bool = False) -> None:
+        """Raises RunError if data is not what the run was made with.
+
+        Args:
+            dataset: that was loaded now.
+            other: allow other rows, named by the user, but no other classes.
+        """
+        record = self.record()  # older ones do not say
+        classes = record.get("classes", list(dataset.classes))
+        if classes != list(dataset.classes):
+            raise RunError(
+                f"{dataset.name!r} has the classes {', '.join(dataset.classes)}; {self.root} was"
+                f" made with {', '.join(classes)}"
+            )
+        if not other and record.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
+            raise RunError(
+                f"{record['data']['source']} is not what it was when {self.root} was made with it,"
+                " so training and test rows may have changed places: train anew with --force, or"
+                " name the data with the command if that is meant"
+            )
+
     def finish(self, step: str, settings: Any, outcome: Any) -> None:
         """Records a step that is done, and removes what later steps made of an older one."""
         self.settle(step)
@@ -112,7 +138,7 @@ class RunFolder:
             RunError: if there is output and neither `resume` nor `force`, or the step was done
                 with other settings.
         """
-        self.claim(step, force or resume)
+        self.claim(step, force or resume, resumable=step in ("train", "finetune"))
         if resume and not force and self.has(step):
             recorded = _BEFORE.get(step, {}) | self.record()["steps"][step]["settings"]
             for name, value in plain(settings).items():
@@ -134,12 +160,15 @@ class RunFolder:
         if done:
             write_text(self.path("run.json"), json.dumps(content, indent=1) + "\n")
 
-    def claim(self, step: str, force: bool) -> None:
-        """Raises RunError if there is output of a step that may not be replaced."""
-        if self.path(OUTPUTS[step][0]).exists() and not force:
-            raise RunError(
-                f"{self.path(OUTPUTS[step][0])} exists; --force replaces it and what was made of it"
-            )
+    def claim(self, step: str, force: bool, resumable: bool = False) -> None:
+        """Raises RunError if there is output of a step that may not be replaced, or, in a folder
+        that holds no run yet, anything that a run would replace."""
+        ours = self.path("run.json").exists()
+        names = OUTPUTS[step] if ours else [name for step in STEPS for name in OUTPUTS[step]]
+        found = next((self.path(name) for name in names if self.path(name).exists()), None)
+        if found and not force:
+            go_on = "--resume goes on from it, " if ours and resumable else ""
+            raise RunError(f"{found} exists; {go_on}--force replaces it and what was made of it")
 
     def settle(self, step: str) -> None:
         """Removes what later steps made of an older output of this one."""
@@ -150,14 +179,15 @@ class RunFolder:
     def need(self, step: str) -> Path:
         """Returns a step's first output, or raises RunError naming the command that makes it."""
         path = self.path(OUTPUTS[step][0])
-        if not path.exists():
-            raise RunError(f"{path} is not there yet; run `hwkeras {step} {self.root}` first")
+        if not self.has(step):
+            there = "is left of an unfinished step" if path.exists() else "is not there yet"
+            raise RunError(f"{path} {there}; run `hwkeras {step} {self.root}` first")
         return path
 
     def slimmest(self) -> Path | None:
         """Returns the fine-tuned slim model, else the pruned one, else None."""
-        for name in ("slim.keras", "pruned.keras"):
-            if self.path(name).exists():
+        for step, name in (("finetune", "slim.keras"), ("prune", "pruned.keras")):
+            if self.has(step):
                 return self.path(name)
         return None
 

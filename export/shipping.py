@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from hwkeras.plan import PruningPlan
 from hwkeras.saving import load_model
 from hwkeras.stats import model_cost
 
-DENSE_VARIANTS = ("float32", "int8")  # enough to show what pruning and quantization do together
 CALIBRATION_IMAGES = 256
 LATENCY_RUNS = 50
 
@@ -37,11 +36,13 @@ class ExportConfig:
     """What to make of a run's models.
 
     Attributes:
-        variants: of `export.quantize.VARIANTS` and `export.tfmot.TRAINED`, for the slim model.
+        variants: of `export.quantize.VARIANTS` and `export.tfmot.TRAINED`, for the slim model, or
+            for the dense one where there is no other.
         io: input and output type of what computes in int8.
         limit_drop: points that a variant may lose against its Keras model; None for no limit.
         keep_float: names of operators, layers or blocks that no variant quantizes.
-        dense_all: whether the dense model gets every variant too, and not only float32 and int8.
+        dense_all: whether a dense model beside a slim one gets them too, and not only float32, to
+            compare with, and int8.
         retraining: how the variants of `export.tfmot.TRAINED` are trained.
     """
 
@@ -59,10 +60,15 @@ class ExportConfig:
             del settings["retraining"]
         return settings
 
-    def variants_of(self, model: str) -> list[str]:
-        """Returns what to make of the "dense" or the "slim" model."""
-        some = self.variants if self.dense_all or model == "slim" else DENSE_VARIANTS
-        return [variant for variant in self.variants if variant in some] or ["float32"]
+    def variants_of(self, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Returns what to make of each model: what was asked for; but of a dense one beside a slim
+        one float32, which reports compare with, and of the rest only int8, unless all are asked
+        for."""
+        made = dict.fromkeys(models, self.variants)
+        if "slim" in made:
+            rest = self.variants if self.dense_all else set(self.variants) & {"int8"}
+            made["dense"] = tuple(dict.fromkeys(("float32", *rest)))
+        return made
 
 
 def check_backend() -> None:
@@ -107,11 +113,13 @@ def export_run(
     if slim:
         sources["slim"] = slim
     _check_names(config.keep_float, list(sources.values()))
-    total, made = sum(len(config.variants_of(name)) for name in sources) * len(dataset.test), []
+    variants = config.variants_of(sources)
+    total, made = sum(map(len, variants.values())) * len(dataset.test), []
     for name, source in sources.items():
         made += _export_model(
             name,
             source,
+            variants[name],
             dataset,
             run.plan() if name == "slim" else None,
             config,
@@ -165,6 +173,7 @@ class _File:
 def _export_model(
     name: str,
     source: Path,
+    variants: Sequence[str],
     dataset: Dataset,
     plan: PruningPlan | None,
     config: ExportConfig,
@@ -186,7 +195,7 @@ def _export_model(
 
     calibration = some_images(dataset.train.images, CALIBRATION_IMAGES)
     files = []
-    for variant in config.variants_of(name):
+    for variant in variants:
         key = f"{name}-{variant}"
         notes = ["not fine-tuned"] * (source.name == "pruned.keras")
         if variant in TRAINED:

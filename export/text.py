@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export import formats
-from export.comparison import comparison, headline
+from export.comparison import comparison, headline, named
 from export.measurement import Measurement, Report
 from export.tables import Table
 from hwkeras.latency import LatencyTable
@@ -267,6 +267,9 @@ def _mebibytes(size: int | None) -> str:
     return formats.UNKNOWN if size is None else formats.fixed(size / formats.MIB)
 
 
-def summary(report: Report) -> str:
-    """Returns a report's headline and its table."""
-    return f"{measurements(report.measurements)}\n{headline(report)}"
+def summary(reports: Sequence[Report]) -> str:
+    """Returns the table and the headline of one report, or of several in one table."""
+    if len(reports) == 1:
+        return f"{measurements(reports[0].measurements)}\n{headline(reports[0])}"
+    lines = [f"{name}: {headline(report)}" for name, report in named(reports)]
+    return "\n".join([render(comparison(named(reports))), *lines])

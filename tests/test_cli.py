@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import click
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import cli
 from export.runfolder import remove
@@ -102,6 +104,18 @@ def test_no_size(text):
         (["export", "x", "--clusters", "1"], "1 is not in the range"),
         (["debug", "x.tflite", "digits"], "Missing option '--against'"),
         (["report", "a", "b"], "several runs need -o"),
+        (["prune", "x", "--threshold", "nan"], "'nan' is not a finite number"),
+        (["prune", "x", "--latency-ratio", "0.5"], "--latency-table goes with --latency-ratio"),
+        (["prune", "x", "--macs", "5%", "--latency-table", "t"], "--latency-table goes with"),
+        (["prune", "x", "-o", "y", "--keep", "0.5"], "x is a run, which is worked on where it is"),
+        (["finetune", __file__], "is a file, and a RUN that was pruned is needed"),
+        (["finetune", "x", "--learning-rate", "-1"], "-1.0 is not in the range"),
+        (["train", "digits", "-o", "x", "--seed", "-1"], "-1 is not in the range"),
+        (["train", "digits", "-o", "x", "--split-seed", "-1"], "-1 is not in the range"),
+        (["train", "digits", "-o", "x", "--max-bad", "-1"], "-1 is not in the range"),
+        (["train", "digits", "-o", "x", "--validation", "1"], "1.0 is not in the range"),
+        (["export", "x", "--limit-drop", "nan"], "'nan' is not a finite number"),
+        (["export", "x", "--train-seed", "-1"], "-1 is not in the range"),
         (["bench"], "Missing argument"),
         (["bundle", "a.tflite"], "Missing option '-o'"),
         (["bundle", "-o", "x"], "Missing argument"),
@@ -124,6 +138,44 @@ def test_a_model_needs_a_run_to_work_in(tmp_path):
     model = tmp_path / "m.keras"
     model.write_bytes(b"")
     fails(hwkeras("gates", model), "a MODEL needs DATA and -o RUN", code=2)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A user's own net of 24x24 pictures, and photographs of two sizes."""
+    from hwkeras.models import HighwayConfig, highway_net
+
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(["cat", "dog"] * 8):
+        file = tmp_path / "photos" / name / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (30 + i % 3, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(file)
+    net = highway_net(HighwayConfig(4, (8,), 1, (2,)), (24, 24, 3), 2)
+    save_model(net, tmp_path / "own.keras")
+    return net, tmp_path
+
+
+def test_a_folders_pictures_are_resized_to_what_a_users_model_takes(own):
+    _, folder = own
+    made = hwkeras(
+        "prune", folder / "own.keras", folder / "photos", "-o", folder / "run", "--keep", 0.5
+    )
+    assert made.exit_code == 0, made.output
+    assert load_model(folder / "run" / "pruned.keras").input_shape == (None, 24, 24, 3)
+    again = hwkeras("gates", folder / "run", "--force")  # the record knows the size
+    assert again.exit_code == 0, again.output
+
+
+def test_a_users_model_that_does_not_fit_is_refused_before_anything_is_written(own):
+    net, folder = own
+    arguments = (folder / "own.keras", "digits", "-o", folder / "run")
+    fails(hwkeras("gates", *arguments), "the model gives (None, 2); expected one output of 10")
+    shares = keras.Model(net.input, keras.layers.Softmax(name="shares")(net.output))
+    save_model(shares, folder / "own.keras")
+    arguments = (folder / "own.keras", folder / "photos", "-o", folder / "run")
+    fails(hwkeras("prune", *arguments, "--keep", 0.5), "the model ends in 'shares'")
+    assert not (folder / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -264,16 +316,66 @@ def test_the_whole_job_leaves_the_files_of_the_design(finished):
 def test_a_run_that_exists_is_refused_and_untouched(finished):
     folder, arguments, _ = finished
     before = {path: path.read_bytes() for path in (folder / "run").rglob("*") if path.is_file()}
-    fails(hwkeras(*arguments), "dense.keras exists; --force replaces it")
+    fails(hwkeras(*arguments), "dense.keras exists; --resume goes on from it, --force replaces it")
     after = {path: path.read_bytes() for path in (folder / "run").rglob("*") if path.is_file()}
     assert after == before
 
 
 def test_resuming_a_finished_run_does_nothing_again(finished):
     folder, arguments, _ = finished
-    dense = (folder / "run" / "dense.keras").stat().st_mtime_ns
+
+    def times():
+        files = (path for path in (folder / "run").rglob("*") if not path.name.startswith("report"))
+        return {path: path.stat().st_mtime_ns for path in files if path.is_file()}
+
+    before = times()
     assert hwkeras(*arguments, "--resume").exit_code == 0
-    assert (folder / "run" / "dense.keras").stat().st_mtime_ns == dense
+    assert times() == before
+
+
+def test_files_of_the_users_in_a_folder_that_is_no_run_are_left_alone(tmp_path):
+    for name in ("plan.json", "tflite/mine.tflite", "report.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+        fails(hwkeras("train", "digits", "-o", tmp_path), "exists; --force replaces it")
+        assert (tmp_path / name).read_text() == "mine"
+        remove(tmp_path / name.split("/")[0])
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A finished run of one's own, with data of its own."""
+    shutil.copytree(finished[0] / "run", tmp_path / "run")
+    shutil.copy(finished[0] / "table.npz", tmp_path / "table.npz")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["data"]["source"] = str(tmp_path / "table.npz")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    return tmp_path / "run"
+
+
+def test_data_that_changed_under_a_run_is_refused(copied):
+    table = copied.parent / "table.npz"
+    arrays = dict(np.load(table))
+    other = {name: values[::-1] for name, values in arrays.items()}
+    np.savez(table, **other | {"classes": arrays["classes"]})
+    fails(hwkeras("gates", copied, "--force"), f"{table} is not what it was when {copied} was made")
+    named = hwkeras("export", copied, table, "--variant", "float32", "--force")
+    assert named.exit_code == 0, named.output  # the user says so
+    np.savez(table, **other)
+    fails(hwkeras("gates", copied, table, "--force"), "was made with low, middle, high")
+
+
+def test_what_an_unfinished_step_left_is_not_taken_for_its_output(copied):
+    """A kill after a file was replaced and before the record was: the rest is of the old one."""
+    record = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps(record | {"steps": {}}))
+    fails(hwkeras("export", copied, "--force"), "dense.keras is left of an unfinished step; run")
+    kept = {name: record["steps"][name] for name in ("train", "gates", "prune")}
+    (copied / "run.json").write_text(json.dumps(record | {"steps": kept}))
+    result = hwkeras("export", copied, "--variant", "int4", "--force", "--json")
+    rows = {(row["model"], row["variant"]): row["note"] for row in json.loads(result.stdout)}
+    assert rows["slim", "int4"].startswith("not fine-tuned")  # not the old slim.keras
+    assert ("dense", "float32") in rows  # what the report compares with
 
 
 @pytest.mark.parametrize(
@@ -296,6 +398,30 @@ def test_a_step_that_was_killed_before_its_record_is_done_again(finished, tmp_pa
     steps = json.loads((run / "run.json").read_text())["steps"]
     assert list(steps) == ["train", "gates", "prune", "finetune", "export"]
     assert (run / "pruned.keras").exists() and (run / "tflite" / "slim-int8.tflite").exists()
+
+
+def test_the_reports_of_several_runs_are_all_printed(finished, tmp_path):
+    run, both = finished[0] / "run", tmp_path / "both"
+    both.mkdir()
+    (both / "report.json").write_text("of one run")
+    result = hwkeras("report", run, run, "-o", both, "--json", "--force")
+    assert [report["title"] for report in json.loads(result.stdout)] == ["tiny on table"] * 2
+    assert sorted(path.name for path in both.iterdir()) == ["report.html", "report.md"]
+    shown = hwkeras("report", run, run, "-o", both, "--force").stdout
+    assert shown.count("tiny on table (2)  slim ") == 2  # its float32 and its int8
+    assert "tiny on table (2): Dense float32: " in shown
+
+
+def test_a_dense_model_that_is_alone_gets_what_was_asked_for(finished, tmp_path):
+    folder, _, _ = finished
+    model, run = folder / "run" / "dense.keras", tmp_path / "alone"
+    result = hwkeras(
+        "export", model, folder / "table.npz", "-o", run, "--variant", "int4", "--json"
+    )
+    rows = [(row["model"], row["variant"]) for row in json.loads(result.stdout)]
+    assert rows == [("dense", "int4")]
+    shown = hwkeras("report", run).stdout
+    assert "no dense float32 file to compare with" in shown and "are against" not in shown
 
 
 def test_a_variant_that_trains_on_for_both_models(finished, tmp_path):

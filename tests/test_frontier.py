@@ -10,11 +10,14 @@ import pytest
 from conftest import ROOT
 
 import hwkeras
+from hwkeras.dataset import Split
+from hwkeras.graph import highway_blocks
 from hwkeras.stats import model_cost
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import frontier
 import rivals
+import scores
 
 CONFIG = hwkeras.HighwayConfig(stem=4, stages=(8, 16), blocks=2, strides=(1, 2))
 
@@ -63,6 +66,40 @@ def test_random_channels_differ_by_seed_and_largest_kernels_are_kept(dense):
         assert norms[list(block.kept)].min() >= norms[gone].max()
 
 
+def test_the_change_of_the_loss_is_its_slope_along_an_update(dense):
+    """Oracle: two losses of the rest of the net, an update a little larger and a little smaller."""
+    model, _ = dense
+    rng = np.random.default_rng(1)
+    images, labels = rng.integers(0, 256, (1, 8, 8, 3)), np.array([2])
+    name, block = list(highway_blocks(model).items())[1]
+    found = scores.moments(model, images, labels)[name]["change"]
+    x = keras.Model(model.input, block.input)(images)
+    update = np.asarray(block(x) - x)
+    rest = keras.Model(block.output, model.output)
+    for channel in (0, 5):
+        nudge = np.zeros_like(update)
+        nudge[..., channel] = 0.05 * update[..., channel]
+        more, less = (
+            float(scores.losses(rest(np.asarray(block(x)) + sign * nudge), labels)[0])
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose(found[channel], abs(more - less) / 0.1, rtol=0.02)
+
+
+def test_a_cut_by_the_change_of_the_loss_keeps_what_changes_it_most(dense):
+    model, stats = dense
+    rng = np.random.default_rng(1)
+    split = Split(rng.integers(0, 256, (8, 8, 8, 3)), rng.integers(0, 4, 8))
+    most = 0.4 * stats.cost().macs
+    plan = rivals.taylor_plan(model, stats, split, "macs", most)
+    found = scores.moments(model, split.images, split.labels)
+    for block in plan.blocks:
+        changes = found[block.name]["change"]
+        gone = sorted(set(range(block.channels)) - set(block.kept))
+        assert changes[list(block.kept)].min(initial=np.inf) >= changes[gone].max(initial=0)
+    assert 0.7 * most < model_cost(hwkeras.apply_plan(model, plan)).macs <= most
+
+
 def test_a_narrow_net_is_the_widest_that_fits(dense):
     most = 0.4 * model_cost(dense[0]).parameters
     found = rivals.narrow_net(CONFIG, "parameters", most, build)
@@ -89,7 +126,7 @@ def test_published_points_name_their_source_and_stand_in_the_picture():
     assert all(point["source"] and 0.9 < point["accuracy"] < 1 for point in published)
     cost = {"parameters": 9_000_000, "macs": 340_000_000}
     row = {"counts": "parameters", "seed": 0, "test": 0.9, **cost}
-    rows = [row | {"method": method} for method in ("dense", "rounds", *frontier.METHODS)]
+    rows = [row | {"method": method} for method in ("dense", "rounds", "early", *frontier.METHODS)]
     for counts in ("parameters", "macs"):
         text = "".join(ElementTree.fromstring(frontier.picture(rows, counts)).itertext())
         for point in published:

@@ -24,6 +24,7 @@ from export.report import (
     render_markdown,
     to_json,
 )
+from export.reporting import _settings
 from export.tables import block_table, cut_table, step_table, training_table
 from hwkeras.cost import BlockShape, Cost
 from hwkeras.plan import BlockStats, GateStats
@@ -124,6 +125,26 @@ class Page(html.parser.HTMLParser):
 
 def cell(table, row, column):
     return table.rows[row][table.columns.index(column)]
+
+
+def test_a_report_names_files_without_their_folders():
+    table = {"latency_table": "/home/me/table.json"}
+    done = {
+        "train": {"settings": {"data": {"source": "/home/me/x.npz", "seed": 1}, "penalty": table}},
+        "prune": {"settings": {"value": "/home/me/plan.json", "keep": 0.5, **table}},
+    }
+    assert _settings(done) == {
+        "train: data": {"seed": 1}, "train: penalty": {"latency_table": "table.json"},
+        "prune: value": "plan.json", "prune: keep": 0.5, "prune: latency_table": "table.json",
+    }  # fmt: skip
+
+
+def test_wilson_interval_stays_between_0_and_1():
+    """All of 10 right: from 10 / (10 + 1.96^2) to 1."""
+    assert formats.wilson_interval(1.0, 10) == pytest.approx((10 / 13.8415, 1.0), abs=1e-5)
+    assert formats.wilson_interval(0.0, 10) == pytest.approx((0.0, 3.8415 / 13.8415), abs=1e-5)
+    low, high = formats.wilson_interval(0.9, 100)
+    assert high - low == pytest.approx(2 * formats.wilson_half_width(0.9, 100))
 
 
 def test_wilson_half_width():

@@ -277,6 +277,7 @@ def test_fine_tuning_comes_after_the_rounds_and_a_report_shows_both(run):
     assert hwkeras("finetune", run.root, "--epochs", 1).exit_code == 0
     assert phases(run) == {"round 1": 2, "round 2": 2, "finetune": 1}
     run.path("measurements.json").write_text("[]")
+    run.finish("export", {}, {})
     report = build_report(run)
     assert [step.name for step in report.steps] == [
         "round 1", "round 2", "cut", "recalibrated", "fine-tuned",
@@ -361,6 +362,6 @@ def test_the_whole_job_trains_between_rounds_as_it_fine_tunes(monkeypatch, tmp_p
     asked = []
     monkeypatch.setattr(jobs, "prune", lambda *given, **_: asked.append(given[2:]))
     for step in ("train", "gates", "finetune_slim", "export_run", "write_report"):
-        monkeypatch.setattr(jobs, step, lambda *_, **__: None)
+        monkeypatch.setattr(jobs, step, lambda *_, **__: [None])
     jobs.run(jobs.DEMO, tmp_path)
     assert asked == [(jobs.DEMO.aim, jobs.DEMO.finetune)]
