@@ -6,8 +6,10 @@ RUN holds a trained net and its gates (`hwkeras train`, `hwkeras gates`). "dense
 first: trained on with itself as its teacher. Every other row is the net in RUN, cut, recalibrated,
 and fine-tuned for the same epochs with the same settings, with "dense" as its teacher, so that a
 loss counts against a net trained as long. "narrow" is a net narrower throughout, trained from
-nothing for the epochs of training and fine-tuning together; "rounds" is cut as "gates", but in two
-rounds that share the epochs of fine-tuning. A row's test accuracy is read once, when it is done.
+nothing for the epochs of training and fine-tuning together; "taylor", "l1" and "random" choose the
+channels otherwise (`rivals.py`); "rounds" is cut as "gates", but in two rounds that share the
+epochs of fine-tuning; "early" is cut from a net that was trained for half as long, which leaves the
+other half to fine-tuning. A row's test accuracy is read once, when it is done.
 
 A row that is done is written and not made again, so the command can be stopped and repeated; an
 unfinished one goes on at its last epoch. Each cut net stays as a run of its own in RUN/frontier,
@@ -30,9 +32,10 @@ from figures import write_figures
 SHARES = (0.15, 0.05, 0.02, 0.1, 0.04, 0.01, 0.3, 0.5)
 MAC_SHARES = (0.4, 0.2, 0.1)
 SEEDED = (0.15, 0.05, 0.02)  # the shares that are run with three seeds
-METHODS = ("gates", "narrow", "l1", "random")
+METHODS = ("gates", "narrow", "taylor", "l1", "random")
 IN_ROUNDS = (0.05, 0.02)  # the shares that are also cut in rounds
 ROUNDS, ROUND_EPOCHS = 2, 2
+EARLY = (0.02, 0.05)  # the shares that are also cut from a net trained for half as long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +62,11 @@ def cases() -> list[Case]:
     rows = [DENSE]
     rows += [Case("gates", "parameters", share) for share in SHARES]
     rows += [Case("rounds", "parameters", share) for share in IN_ROUNDS]
+    rows += [Case("early", "parameters", share) for share in EARLY]
     rows += [Case("gates", "macs", share) for share in MAC_SHARES]
     for share in (*SEEDED, *(share for share in SHARES if share not in SEEDED)):
         rows += [Case(method, "parameters", share) for method in METHODS[1:]]
+    rows += [Case(method, "macs", share) for share in MAC_SHARES for method in METHODS[1:]]
     for seed in (1, 2):
         rows += [Case(m, "parameters", share, seed) for share in SEEDED for m in METHODS]
     return rows
@@ -105,28 +110,35 @@ def cut(case: Case, run, dataset, config, show):
     from hwkeras import load_model
     from hwkeras.files import write_text
 
-    own = RunFolder(run.path("frontier") / case.name)
+    own, source = RunFolder(run.path("frontier") / case.name), run
+    if case.method == "early":
+        source = trained_half(run, dataset, show)
+        spared = trained_with(run)["epochs"] - trained_with(source)["epochs"]
+        config = dataclasses.replace(config, epochs=config.epochs + spared)
     if not own.has("gates"):
         own.root.mkdir(parents=True, exist_ok=True)
         for name in ("dense.keras", "history.csv", "gates.json"):
             own.path(name).unlink(missing_ok=True)
-            os.link(run.path(name), own.path(name))
-        record = run.record()
+            os.link(source.path(name), own.path(name))
+        record = source.record()
         steps = {name: record["steps"][name] for name in ("train", "gates")}
         own.note(data=record["data"], steps=steps)
-    stats = run.stats()
+    stats = source.stats()
     most = case.share * getattr(stats.cost(), case.counts)
     if case == DENSE:
         aim = Aim("keep", 1.0)
-    elif case.method == "gates":
+    elif case.method in ("gates", "early"):
         aim = Aim(case.counts, case.share, relative=True)
     elif case.method == "rounds":
         aim = Aim(case.counts, case.share, relative=True, rounds=ROUNDS, round_epochs=ROUND_EPOCHS)
     else:
+        dense = load_model(run.need("train"))
         if case.method == "random":
             plan = rivals.random_plan(stats, case.counts, most, case.seed)
+        elif case.method == "l1":
+            plan = rivals.l1_plan(dense, stats, case.counts, most)
         else:
-            plan = rivals.l1_plan(load_model(run.need("train")), stats, case.counts, most)
+            plan = rivals.taylor_plan(dense, stats, dataset.train, case.counts, most)
         write_text(own.path("chosen.json"), plan.to_json())
         aim = Aim("plan", str(own.path("chosen.json")))
 
@@ -136,7 +148,7 @@ def cut(case: Case, run, dataset, config, show):
     pipeline.prune(own, dataset, aim, config, resume=True, progress=named)
     left = config.epochs - (aim.rounds - 1) * aim.round_epochs
     last = dataclasses.replace(config, epochs=left)
-    teacher = None if case == DENSE else run.path("frontier") / DENSE.name / "slim.keras"
+    teacher = None if case == DENSE else teacher_of(run)
     pipeline.finetune_slim(
         own, dataset, last, teacher=teacher, answers=run.path("frontier") / "answers",
         resume=True, progress=named,
@@ -144,6 +156,25 @@ def cut(case: Case, run, dataset, config, show):
     steps = own.record()["steps"]["prune"]["outcome"]["steps"]
     facts = {"recalibrated": steps[-1]["accuracy"], "epochs": config.epochs}
     return load_model(own.path("slim.keras")), facts
+
+
+def trained_half(run, dataset, show):
+    """Returns a run as another in RUN/frontier, trained for half as many epochs, with its gates."""
+    from export import pipeline
+    from export.runfolder import RunFolder
+    from hwkeras.regularizers import GatePenalty
+    from hwkeras.training import TrainConfig
+
+    settings = trained_with(run)
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    config = TrainConfig(**{name: settings[name] for name in names})
+    penalty = settings["penalty"] and GatePenalty(**settings["penalty"])
+    config = dataclasses.replace(config, penalty=penalty, epochs=config.epochs // 2)
+    half = RunFolder(run.path("frontier") / "half")
+    options = {"resume": True, "progress": show}
+    pipeline.train(half, run.data(), dataset, settings["preset"], config, **options)
+    pipeline.gates(half, dataset, **options)
+    return half
 
 
 def trained_narrow(case: Case, run, dataset, config, show):
@@ -172,6 +203,11 @@ def trained_narrow(case: Case, run, dataset, config, show):
     return model, {"epochs": epochs}
 
 
+def teacher_of(run) -> Path:
+    """Returns where the dense net that was trained on lies."""
+    return run.path("frontier") / DENSE.name / "slim.keras"
+
+
 def trained_with(run) -> dict[str, Any]:
     """Returns the settings of a run's training."""
     return UNNAMED | run.record()["steps"]["train"]["settings"]
@@ -192,17 +228,18 @@ def picture(rows: list[dict], counts: str) -> str:
             [p[counts] / 1e6 for p in marks], [100 * p["accuracy"] for p in marks], "x",
             color=PALE, label="published",
         )  # fmt: skip
-        for i, method in enumerate((*METHODS, "dense", "rounds")):
+        marked = {m: (SERIES[i], MARKERS[i]) for i, m in enumerate((*METHODS, "dense"))}
+        marked |= {"rounds": (SERIES[0], "*"), "early": (SERIES[0], "X")}  # gates' nets as well
+        for method, (color, marker) in marked.items():
             found = [r for r in rows if r["method"] == method]
             found = sorted(found, key=lambda row: row[counts])
             if not found:
                 continue
             # a line joins what was aimed at the same cost
             first = [r for r in found if (r["seed"], r["counts"]) == (0, counts)]
-            color = SERIES[i]
             axes.plot(
                 [r[counts] / 1e6 for r in found], [100 * r["test"] for r in found],
-                MARKERS[i], color=color, markersize=4, label=method,
+                marker, color=color, markersize=4, label=method,
             )  # fmt: skip
             axes.plot(
                 [r[counts] / 1e6 for r in first], [100 * r["test"] for r in first], color=color,
@@ -246,15 +283,22 @@ def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> 
         content = read_json(path, "a frontier")
     if content["measurements"] and UNNAMED | content["settings"] != settings:
         raise click.UsageError(f"{path} was made with {content['settings']}")
+    names = ("preset", "epochs", "seed", "precision", "optimizer")
+    trained = {name: trained_with(folder)[name] for name in names}
+    if content["measurements"] and UNNAMED | content["training"] != trained:
+        raise click.UsageError(f"{path} is of a net trained with {content['training']}")
     made_so_far = content["measurements"]
     done = {row_case(row) for row in made_so_far}
     wanted = [c for c in cases() if c not in done and (not only or c.name.startswith(only))]
     if DENSE not in done and DENSE not in wanted:
         raise click.UsageError(f"{DENSE.name} teaches the others; make it first")
+    if wanted and DENSE in done and not teacher_of(folder).exists():
+        raise click.UsageError(
+            f"{path} has rows of a run that is not {run}: {teacher_of(folder)} taught them;"
+            " name another folder with -o"
+        )
     dataset = folder.data().load()
     config = dataclasses.replace(FINETUNE, **settings)
-    names = ("preset", "epochs", "seed", "precision", "optimizer")
-    trained = {name: trained_with(folder)[name] for name in names}
     for case in wanted[: rows or None]:
         with progress_display() as show:
             row = measure(case, folder, dataset, config, show)

@@ -1,16 +1,20 @@
 """What gates compete with at equal cost: channels chosen otherwise, and a net narrow throughout.
 
-The first two keep the same share of every block, as in Li et al., "Pruning Filters for Efficient
-ConvNets", ICLR 2017 (https://arxiv.org/abs/1608.08710).
+Channels by chance and by kernel norm are the same share of every block, as in Li et al., "Pruning
+Filters for Efficient ConvNets", ICLR 2017 (https://arxiv.org/abs/1608.08710). By the change of the
+loss they are ranked over all blocks and divided by what they cost, as the gates rank them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
+import scores
 
+from hwkeras.dataset import Split
 from hwkeras.graph import highway_blocks
 from hwkeras.models import HighwayConfig, highway_net
 from hwkeras.plan import GateStats, PlanError, PruningPlan
@@ -34,6 +38,20 @@ def l1_plan(model: keras.Model, stats: GateStats, counts: str, most: float) -> P
             norms = kernel.reshape(-1, kernel.shape[-1]).sum(axis=0)
             orders[name] = np.argsort(-norms, kind="stable")
     return _equal_shares(stats, counts, most, orders)
+
+
+def taylor_plan(
+    model: keras.Model, stats: GateStats, split: Split, counts: str, most: float
+) -> PruningPlan:
+    """Returns a plan that keeps the channels without which the loss would change most.
+
+    To first order, on some labelled images, as `scores.py` says.
+    """
+    some = split.take(slice(0, scores.IMAGES))
+    found = scores.moments(model, some.images, some.labels)
+    changes = {name: values["change"] for name, values in found.items()}
+    aim: dict[str, Any] = {counts: most}
+    return make_plan(scores.scored(stats, changes), **aim)
 
 
 def _equal_shares(

@@ -43,17 +43,14 @@ def moments(model, images, labels) -> dict[str, dict[str, np.ndarray]]:
     inner = {name: (b.input, b.output) for name, b in blocks.items()}
     ends = keras.Model(model.input, (inner, model.output))
     means: dict[str, dict[str, np.ndarray]] = {name: {} for name in blocks}
-    count = len(images) // BATCH
-    for start in range(0, count * BATCH, BATCH):
-        batch = tf.convert_to_tensor(images[start : start + BATCH], "float32")
+    size = min(BATCH, len(images))
+    count = len(images) // size
+    for start in range(0, count * size, size):
+        batch = tf.convert_to_tensor(images[start : start + size], "float32")
         with tf.GradientTape() as tape:
             tape.watch(batch)
             seen, logits = ends(batch, training=False)
-            loss = tf.reduce_sum(
-                keras.losses.sparse_categorical_crossentropy(
-                    labels[start : start + BATCH], logits, from_logits=True
-                )
-            )
+            loss = tf.reduce_sum(losses(logits, labels[start : start + size]))
         slopes = tape.gradient(loss, {name: y for name, (_, y) in seen.items()})
         for name, (x, y) in seen.items():
             block = blocks[name]
@@ -67,6 +64,22 @@ def moments(model, images, labels) -> dict[str, dict[str, np.ndarray]]:
             for key, values in found.items():
                 means[name][key] = means[name].get(key, 0.0) + values.mean((0, 1, 2)) / count
     return means
+
+
+def losses(logits, labels):
+    """Returns the cross entropy of each image `(n,)`."""
+    import keras
+
+    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+def scored(stats, scores: dict[str, np.ndarray]):
+    """Returns gate statistics whose mean updates are these scores `(channels,)`, by block."""
+    blocks = []
+    for block in stats.blocks:
+        values = scores[block.name][list(block.active)]
+        blocks.append(dataclasses.replace(block, mean_update=tuple(values.tolist())))
+    return dataclasses.replace(stats, blocks=tuple(blocks))
 
 
 def compensate(dense, slim, plan, found) -> None:
@@ -110,11 +123,7 @@ def main(run: Path, out: Path, counts: str, share: float) -> None:
 
     rows = []
     for name, score in SCORES.items():
-        blocks = []
-        for block in stats.blocks:
-            values = score(found[block.name])[list(block.active)]
-            blocks.append(dataclasses.replace(block, mean_update=tuple(values.tolist())))
-        ranked = dataclasses.replace(stats, blocks=tuple(blocks))
+        ranked = scored(stats, {block: score(values) for block, values in found.items()})
         plan = make_plan(ranked, **{counts: share * getattr(stats.cost(), counts)})
         plan = dataclasses.replace(plan, orders=())
         row: dict[str, str | float] = {"score": name}
