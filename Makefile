@@ -2,9 +2,11 @@
 # the apps in android_demo/, which is skipped with a message where Java, Node or Chromium is missing.
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 # What one may set, as an environment variable or on the command line:
 #   PYTHON  a Python of 3.11 to 3.13      VENV  where the environment is made
+#   WORKERS  test processes at a time
 
 .PHONY: demo test test-android lint clean
 
@@ -12,7 +14,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/hwkeras demo -o runs/demo --force
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-android: $(VENV)/.test
 	PYTHON=$(abspath $(BIN))/python android_demo/check.sh

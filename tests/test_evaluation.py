@@ -15,7 +15,7 @@ def digits():
 
 
 def classifier(*last, shape=(8, 8, 1), classes=10):
-    inputs = keras.Input(shape)
+    inputs = keras.Input(shape, name="image")
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     for layer in (keras.layers.Dense(classes, name="dense"), *last):
         x = layer(x)
@@ -46,7 +46,7 @@ def test_a_model_of_several_inputs_or_outputs_is_refused(digits):
     pair = keras.Model([model.input, other], model(model.input + other))
     with pytest.raises(DataError, match="the model takes .*, 'digits' gives"):
         check_fits(pair, digits)
-    named = keras.Model({"a": model.input, "b": other}, model(model.input + other))
+    named = keras.Model({"image": model.input, "other": other}, model(model.input + other))
     with pytest.raises(DataError, match="the model takes .*, 'digits' gives"):
         check_fits(named, digits)
     twice = keras.Model(model.input, [model.output, model.output * 2])

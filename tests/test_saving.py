@@ -200,7 +200,7 @@ def with_unknown_class(path):
     ("make", "message"),
     [
         (lambda path: None, "no such file; expected a .keras model"),
-        (lambda path: path.mkdir(), "no such file; expected a .keras model"),
+        (lambda path: path.mkdir(), "is a folder; expected a .keras model"),
         (lambda path: path.write_bytes(b""), "expected a .keras model, found an empty file of 0"),
         (truncated, "expected a .keras model, found a truncated archive of"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n"), "expected a .keras model, found an HDF5"),
