@@ -167,9 +167,9 @@ def trained_half(run, dataset, show):
 
     settings = trained_with(run)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
+    settings["penalty"] = settings["penalty"] and GatePenalty(**settings["penalty"])
+    settings["epochs"] //= 2
     config = TrainConfig(**{name: settings[name] for name in names})
-    penalty = settings["penalty"] and GatePenalty(**settings["penalty"])
-    config = dataclasses.replace(config, penalty=penalty, epochs=config.epochs // 2)
     half = RunFolder(run.path("frontier") / "half")
     options = {"resume": True, "progress": show}
     pipeline.train(half, run.data(), dataset, settings["preset"], config, **options)

@@ -1,4 +1,4 @@
-"""What a Keras classifier says about images, and how often it is right."""
+"""What a Keras classifier says about images, how often it is right, and which data it fits."""
 
 from __future__ import annotations
 
