@@ -12,8 +12,8 @@ epochs of fine-tuning; "early" is cut from a net that was trained for half as lo
 other half to fine-tuning. A row's test accuracy is read once, when it is done.
 
 A row that is done is written and not made again, so the command can be stopped and repeated; an
-unfinished one goes on at its last epoch. Each cut net stays as a run of its own in RUN/frontier,
-to be exported or reported like any other.
+unfinished one goes on at its last epoch. Several may run at once, each with --only rows of its own.
+Each cut net stays as a run of its own in RUN/frontier, to be exported or reported like any other.
 """
 
 from __future__ import annotations
@@ -302,6 +302,8 @@ def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> 
     for case in wanted[: rows or None]:
         with progress_display() as show:
             row = measure(case, folder, dataset, config, show)
+        if path.exists():  # another process may have added rows meanwhile
+            made_so_far = read_json(path, "a frontier")["measurements"]
         made_so_far = [*made_so_far, row]
         write_figures(path, settings=settings, training=trained, measurements=made_so_far)
         for counts in ("parameters", "macs"):

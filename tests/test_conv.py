@@ -11,6 +11,8 @@ tensorflow = pytest.mark.skipif(
 )
 CASES = {
     "3x3": {"kernel_size": 3},
+    "3x3 to fewer channels": {"kernel_size": 3, "filters": 2},
+    "5x3 to fewer channels": {"kernel_size": (5, 3), "filters": 1},
     "1x1": {"kernel_size": 1},
     "5x3": {"kernel_size": (5, 3)},
     "even side": {"kernel_size": (2, 3)},
@@ -25,7 +27,7 @@ def pair(options, dtype="float32"):
     rng = np.random.default_rng(0)
     layers = []
     for kind in (FastConv2D, keras.layers.Conv2D):
-        layer = kind(4, dtype=dtype, **{"padding": "same", **options})
+        layer = kind(**{"filters": 4, "padding": "same", "dtype": dtype, **options})
         layer.build((None, 7, 6, 3))
         layers.append(layer)
     weights = [rng.normal(size=weight.shape) for weight in layers[0].get_weights()]
@@ -69,13 +71,36 @@ def test_gradients_are_those_of_keras(options):
 
 
 @tensorflow
-def test_gradients_in_bfloat16_are_those_of_float32_rounded():
-    fast, own = pair({"kernel_size": 3}, "mixed_bfloat16")[0], pair({"kernel_size": 3})[1]
-    upstream = np.random.default_rng(2).normal(size=(2, 7, 6, 4)).astype("float32")
+@pytest.mark.parametrize("filters", [4, 2])
+def test_gradients_in_bfloat16_are_those_of_float32_rounded(filters):
+    options = {"kernel_size": 3, "filters": filters}
+    fast, own = pair(options, "mixed_bfloat16")[0], pair(options)[1]
+    upstream = np.random.default_rng(2).normal(size=(2, 7, 6, filters)).astype("float32")
     for mine, theirs in zip(
         gradients(fast, pixels(), upstream), gradients(own, pixels(), upstream), strict=True
     ):
         np.testing.assert_allclose(mine, theirs, atol=0.05 * np.abs(theirs).max())
+
+
+@tensorflow
+@pytest.mark.parametrize("filters, turns", [(4, 1), (2, 2)])
+def test_the_kernels_gradient_has_the_fewer_channels_first(filters, turns):
+    import tensorflow as tf
+
+    if keras.distribution.list_devices("gpu"):
+        pytest.skip("a GPU's own kernels are fast")
+    fast, _ = pair({"kernel_size": 3, "filters": filters})
+
+    @tf.function
+    def graph(images):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(fast(images))
+        return tape.gradient(loss, fast.kernel.value)
+
+    operations = graph.get_concrete_function(tf.TensorSpec((2, 7, 6, 3))).graph.get_operations()
+    (found,) = [op for op in operations if op.type == "Conv2DBackpropFilter"]
+    assert found.inputs[0].shape[-1] == min(filters, 3)
+    assert sum(op.type == "ReverseV2" for op in operations) == turns
 
 
 @tensorflow
