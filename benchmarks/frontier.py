@@ -30,7 +30,7 @@ from figures import write_figures
 
 # Of the dense net's parameters, the most telling first.
 SHARES = (0.15, 0.05, 0.02, 0.1, 0.04, 0.01, 0.3, 0.5)
-MAC_SHARES = (0.4, 0.2, 0.1)
+MAC_SHARES = (0.2, 0.1, 0.05)
 SEEDED = (0.15, 0.05, 0.02)  # the shares that are run with three seeds
 METHODS = ("gates", "narrow", "taylor", "l1", "random")
 IN_ROUNDS = (0.05, 0.02)  # the shares that are also cut in rounds

@@ -10,6 +10,10 @@ places, so the two may change roles, with the same turn and exchange of the resu
 kernel is two to six times faster where the first has fewer channels than the second, which is the
 wrong way round for a transform that reads a whole stream and writes the few channels that were
 kept (`results/kernel_gradient.json`).
+
+A 1x1 convolution with a stride, the projection of a block, reads some places only. Its kernel's
+gradient is taken over these alone: TensorFlow 2.21 built on oneDNN writes outside its memory there
+on processors without 512-bit units.
 """
 
 from __future__ import annotations
@@ -27,37 +31,61 @@ class FastConv2D(keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs, kernel):
-        """Returns the convolution; its gradient by forward convolutions where that is faster."""
-        turnable = (
-            self.padding == "same"
-            and self.data_format == "channels_last"
-            and set(self.strides) == set(self.dilation_rate) == {1}
-            and all(side % 2 for side in self.kernel_size)
-        )
-        if not turnable or keras.backend.backend() != "tensorflow" or has_gpu():
+        """Returns the convolution; its gradient by faster kernels where there are some."""
+        plain = self.data_format == "channels_last" and self.groups == max(self.dilation_rate) == 1
+        if not plain or keras.backend.backend() != "tensorflow" or has_gpu():
             return super().convolution_op(inputs, kernel)
+        if max(self.kernel_size) == 1 < max(self.strides):
+            return self._with_gradient(inputs, kernel, pointwise_gradient)
+        odd = all(side % 2 for side in self.kernel_size)
+        if odd and self.padding == "same" and max(self.strides) == 1:
+            return self._with_gradient(inputs, kernel, turned_gradient)
+        return super().convolution_op(inputs, kernel)
+
+    def _with_gradient(self, inputs, kernel, gradient):
         import tensorflow as tf  # here and in norm.py only: its own kernels
+
+        strides, padding = self.strides, self.padding.upper()
 
         @tf.custom_gradient
         def convolve(x, w):
-            def gradient(upstream):
-                for_x = tf.nn.conv2d(upstream, turn(w), 1, "SAME")
-                if w.shape[2] > w.shape[3]:
-                    return for_x, turn(of_kernel(upstream, x))
-                return for_x, of_kernel(x, upstream)
-
-            return tf.nn.conv2d(x, w, 1, "SAME"), gradient
-
-        def of_kernel(first, second):
-            return tf.raw_ops.Conv2DBackpropFilter(
-                input=first,
-                filter_sizes=(*self.kernel_size, first.shape[-1], second.shape[-1]),
-                out_backprop=second,
-                strides=(1, 1, 1, 1),
-                padding="SAME",
-            )
-
-        def turn(w):
-            return tf.transpose(tf.reverse(w, (0, 1)), (0, 1, 3, 2))
+            outputs = tf.nn.conv2d(x, w, strides, padding)
+            return outputs, lambda upstream: gradient(x, w, upstream, strides)
 
         return convolve(inputs, tf.convert_to_tensor(kernel))
+
+
+def turned_gradient(x, w, upstream, strides):
+    """Returns the gradients of x and w where every place counts and what is beyond is zero."""
+    import tensorflow as tf
+
+    def turn(kernel):
+        return tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
+
+    for_x = tf.nn.conv2d(upstream, turn(w), strides, "SAME")
+    if w.shape[2] > w.shape[3]:
+        return for_x, turn(kernel_gradient(upstream, x, w.shape[:2]))
+    return for_x, kernel_gradient(x, upstream, w.shape[:2])
+
+
+def pointwise_gradient(x, w, upstream, strides):
+    """Returns the gradients of x and w where a 1x1 convolution has strides."""
+    import tensorflow as tf
+
+    down, right = strides
+    for_x = tf.raw_ops.Conv2DBackpropInput(
+        input_sizes=tf.shape(x), filter=w, out_backprop=upstream,
+        strides=(1, down, right, 1), padding="VALID",
+    )  # fmt: skip
+    read = tf.nn.avg_pool2d(x, 1, strides, "VALID")  # x[:, ::down, ::right], several times faster
+    return for_x, kernel_gradient(read, upstream, (1, 1))
+
+
+def kernel_gradient(first, second, sides):
+    """Returns the sums of products, `(*sides, channels of first, channels of second)`."""
+    import tensorflow as tf
+
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=first, filter_sizes=(*sides, first.shape[-1], second.shape[-1]),
+        out_backprop=second, strides=(1, 1, 1, 1), padding="SAME",
+    )  # fmt: skip

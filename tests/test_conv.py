@@ -17,6 +17,9 @@ CASES = {
     "5x3": {"kernel_size": (5, 3)},
     "even side": {"kernel_size": (2, 3)},
     "stride": {"kernel_size": 3, "strides": 2},
+    "1x1, stride": {"kernel_size": 1, "strides": 2},
+    "1x1, strides, valid": {"kernel_size": 1, "strides": (3, 2), "padding": "valid"},
+    "groups": {"kernel_size": 3, "filters": 6, "groups": 3},
     "dilation": {"kernel_size": 3, "dilation_rate": 2},
     "valid": {"kernel_size": 3, "padding": "valid"},
 }
@@ -71,11 +74,10 @@ def test_gradients_are_those_of_keras(options):
 
 
 @tensorflow
-@pytest.mark.parametrize("filters", [4, 2])
-def test_gradients_in_bfloat16_are_those_of_float32_rounded(filters):
-    options = {"kernel_size": 3, "filters": filters}
-    fast, own = pair(options, "mixed_bfloat16")[0], pair(options)[1]
-    upstream = np.random.default_rng(2).normal(size=(2, 7, 6, filters)).astype("float32")
+@pytest.mark.parametrize("case", ["3x3", "3x3 to fewer channels", "1x1, stride"])
+def test_gradients_in_bfloat16_are_those_of_float32_rounded(case):
+    fast, own = pair(CASES[case], "mixed_bfloat16")[0], pair(CASES[case])[1]
+    upstream = np.random.default_rng(2).normal(size=own(pixels()).shape).astype("float32")
     for mine, theirs in zip(
         gradients(fast, pixels(), upstream), gradients(own, pixels(), upstream), strict=True
     ):
