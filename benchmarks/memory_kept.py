@@ -9,37 +9,20 @@ Each side is a process of its own, in turns, that trains the same net on the sam
 from __future__ import annotations
 
 import json
-import os
-import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import click
 from figures import write_figures
+from turns import in_turns, middle_ratio, second_epoch
 
 
 def seconds_a_step(kept: bool, preset: str, batch_size: int, steps: int) -> float:
     """Returns what a step of the second epoch takes; runs in its process."""
-    import numpy as np
-
-    from hwkeras import PRESETS, TrainConfig, batches, highway_net
-    from hwkeras.training import training_view
+    from hwkeras import PRESETS, batches, highway_net
 
     if not kept:
         batches.keep_freed_memory = lambda: False
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch_size * steps, 32, 32, 3), np.uint8)
-    labels = rng.integers(0, 10, batch_size * steps)
-    fed = batches.TrainingBatches(images, labels, batch_size, 0, augment=True)
-    view = training_view(highway_net(PRESETS[preset], (32, 32, 3), 10), TrainConfig(), steps)
-    spent = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        view.fit(fed, shuffle=False, verbose=0)
-        spent = time.perf_counter() - started
-    return spent / steps
+    return second_epoch(highway_net(PRESETS[preset], (32, 32, 3), 10), batch_size, steps)
 
 
 @click.command()
@@ -55,17 +38,8 @@ def main(out, rounds, here, **settings) -> None:
         click.echo(json.dumps(seconds_a_step(here == "kept", **settings)))
         return
 
-    numbers = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    rows = {"kept": [], "given back": []}
-    for _ in range(rounds):
-        for side, found in rows.items():
-            command = [sys.executable, __file__, "--here", side, *numbers]
-            text = subprocess.run(
-                command, env=environment, check=True, stdout=subprocess.PIPE, text=True
-            ).stdout
-            found.append(round(json.loads(text.strip().splitlines()[-1]), 3))
-    ratio = statistics.median(b / a for a, b in zip(rows["kept"], rows["given back"], strict=True))
+    rows = in_turns(__file__, {"kept": {}, "given back": {}}, settings, rounds)
+    ratio = middle_ratio(rows["given back"], rows["kept"])
     click.echo(f"seconds a step {rows}; ratio {ratio:.2f}")
     if out:
         measured = [{"memory": side, "seconds_a_step": found} for side, found in rows.items()]
