@@ -122,6 +122,7 @@ def main(out, preset, precision, batch_size, steps, rounds, backend, here) -> No
     if out:
         settings = {
             "preset": preset, "precision": precision, "batch_size": batch_size, "steps": steps,
+            "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
         }  # fmt: skip
         write_figures(out, settings=settings, measurements=rows)
 
