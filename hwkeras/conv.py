@@ -12,8 +12,8 @@ wrong way round for a transform that reads a whole stream and writes the few cha
 kept (`results/kernel_gradient.json`).
 
 A 1x1 convolution with a stride, the projection of a block, reads some places only. Its kernel's
-gradient is taken over these alone: TensorFlow 2.21 built on oneDNN writes outside its memory there
-on processors without 512-bit units.
+gradient is taken over these alone: oneDNN, as PyTorch 2.15 has it and TensorFlow 2.21 if told to
+use it, writes outside its memory there on processors without 512-bit units, and answers wrongly.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from hwkeras.device import has_gpu
 class FastConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with a faster training step on TensorFlow without a GPU.
 
+    On PyTorch, with right gradients of a 1x1 kernel with strides.
+
     Everything but the speed is Keras's, to float noise. Input shape:
     `(batch, height, width, channels)`.
     """
@@ -33,9 +35,14 @@ class FastConv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         """Returns the convolution; its gradient by faster kernels where there are some."""
         plain = self.data_format == "channels_last" and self.groups == max(self.dilation_rate) == 1
+        pointwise = plain and max(self.kernel_size) == 1 < max(self.strides)
+        if pointwise and keras.backend.backend() == "torch":
+            down, right = self.strides
+            read = inputs[:, ::down, ::right]
+            return keras.ops.conv(read, kernel, 1, self.padding, self.data_format)
         if not plain or keras.backend.backend() != "tensorflow" or has_gpu():
             return super().convolution_op(inputs, kernel)
-        if max(self.kernel_size) == 1 < max(self.strides):
+        if pointwise:
             return self._with_gradient(inputs, kernel, pointwise_gradient)
         odd = all(side % 2 for side in self.kernel_size)
         if odd and self.padding == "same" and max(self.strides) == 1:

@@ -55,8 +55,7 @@ class Teacher:
             self._epoch, self._answers = epoch, self._read(epoch)
         if index not in self._answers:
             (logits,) = keras.tree.flatten(self.model.predict_on_batch(images))
-            logits = keras.ops.cast(logits, "float32")
-            self._answers[index] = np.asarray(keras.ops.convert_to_numpy(logits))
+            self._answers[index] = np.asarray(logits).astype(np.float32)  # PyTorch: of bfloat16
             if self.kept and len(self._answers) == batches:
                 self._write(epoch)
         return self._answers[index]

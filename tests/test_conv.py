@@ -1,5 +1,11 @@
 """The fast convolution is Keras's: the same answers and gradients, by other kernels."""
 
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -125,3 +131,36 @@ def test_it_replaces_the_gradient_of_what_it_can_turn_and_no_other(options, expe
 
     operations = graph.get_concrete_function(tf.TensorSpec((2, 7, 6, 3))).graph.get_operations()
     assert sum(op.type == "Conv2DBackpropInput" for op in operations) == expected
+
+
+CHILD = """
+import json, sys
+import keras, numpy as np, torch
+from hwkeras.conv import FastConv2D
+rng, worst = np.random.default_rng(0), 0.0
+for side, read, made in json.loads(sys.argv[1]):
+    layer = FastConv2D(made, 1, strides=2, padding="same", use_bias=False)
+    layer.build((None, side, side, read))
+    images = torch.tensor(rng.normal(size=(64, side, side, read)), dtype=torch.float32)
+    answers = layer(images)
+    upstream = torch.tensor(rng.normal(size=answers.shape), dtype=torch.float32)
+    answers.backward(upstream)
+    expected = torch.einsum("bhwi,bhwo->io", images[:, ::2, ::2], upstream)
+    found = layer.kernel.value.grad[0, 0]
+    worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
+print(json.dumps(worst))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+def test_pytorchs_gradient_of_a_projection_is_right():
+    """PyTorch's own is not on every processor: it reads what is beside its memory."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps([(16, 3, 7), (8, 8, 5), (32, 3, 3), (9, 5, 7)])],
+        env={**os.environ, "KERAS_BACKEND": "torch"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) < 1e-4
