@@ -70,9 +70,10 @@ def turned_gradient(x, w, upstream, strides):
         return tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
 
     for_x = tf.nn.conv2d(upstream, turn(w), strides, "SAME")
-    if w.shape[2] > w.shape[3]:
-        return for_x, turn(kernel_gradient(upstream, x, w.shape[:2]))
-    return for_x, kernel_gradient(x, upstream, w.shape[:2])
+    *sides, read, written = w.shape
+    if read > written:
+        return for_x, turn(kernel_gradient(upstream, x, (*sides, written, read)))
+    return for_x, kernel_gradient(x, upstream, w.shape)
 
 
 def pointwise_gradient(x, w, upstream, strides):
@@ -85,14 +86,17 @@ def pointwise_gradient(x, w, upstream, strides):
         strides=(1, down, right, 1), padding="VALID",
     )  # fmt: skip
     read = tf.nn.avg_pool2d(x, 1, strides, "VALID")  # x[:, ::down, ::right], several times faster
-    return for_x, kernel_gradient(read, upstream, (1, 1))
+    return for_x, kernel_gradient(read, upstream, w.shape)
 
 
-def kernel_gradient(first, second, sides):
-    """Returns the sums of products, `(*sides, channels of first, channels of second)`."""
+def kernel_gradient(first, second, shape):
+    """Returns the sums of products, `(*sides, channels of first, channels of second)`.
+
+    The shape is the caller's: traced for a SavedModel, `second` need not know its channels.
+    """
     import tensorflow as tf
 
     return tf.raw_ops.Conv2DBackpropFilter(
-        input=first, filter_sizes=(*sides, first.shape[-1], second.shape[-1]),
-        out_backprop=second, strides=(1, 1, 1, 1), padding="SAME",
+        input=first, filter_sizes=shape, out_backprop=second,
+        strides=(1, 1, 1, 1), padding="SAME",
     )  # fmt: skip
