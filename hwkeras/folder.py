@@ -10,7 +10,8 @@ import numpy as np
 
 from hwkeras.dataset import TEST_SEED, DataError, Dataset, Split, carve, reason, require_classes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp")
+FOREIGN = (".heic", ".heif", ".avif", ".gif", ".tif", ".tiff")  # pictures too, but unreadable ones
 LARGEST_KEPT_SIDE, DEFAULT_SIDE = 128, 64  # pixels; folders of larger images are resized
 
 
@@ -84,7 +85,8 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    files = (f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.name[0] != ".")
+    images = SUFFIXES + FOREIGN
+    files = (f for f in folder.iterdir() if f.suffix.lower() in images and f.name[0] != ".")
     return sorted(f for f in files if f.is_file())
 
 
@@ -97,12 +99,15 @@ def _refuse_other_files(folder: Path) -> None:
 
 def _open_picture(path: str | Path) -> Any:
     """Returns a PIL image, upright, on white where transparent, in mode L or RGB."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP")) as file:
-            picture = ImageOps.exif_transpose(file)
+        try:
+            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP")) as file:
+                picture = ImageOps.exif_transpose(file)
+        except UnidentifiedImageError as error:
+            raise DataError("neither PNG, JPEG, WebP nor BMP") from error
     if picture.mode[0] == "I":  # 16 bits a pixel, which PIL would clip to 255
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"

@@ -246,7 +246,7 @@ def test_an_enormous_image_is_unreadable(tmp_path, monkeypatch):
 def test_a_foreign_format_in_disguise_is_unreadable(tmp_path):
     make_folder(tmp_path)
     save_image(tmp_path / "cat/x.png", RED, format="GIF")
-    with pytest.raises(DataError, match=r"found 1; the first is .*cat/x\.png: cannot identify"):
+    with pytest.raises(DataError, match=r"found 1; the first is .*cat/x\.png: neither PNG, JPEG,"):
         load_dataset(tmp_path)
 
 
@@ -274,13 +274,33 @@ def test_empty_class(tmp_path):
 def test_a_class_of_files_that_are_not_read_says_which_are(tmp_path):
     make_folder(tmp_path / "train")
     (tmp_path / "train/emu").mkdir()
-    save_image(tmp_path / "train/emu/2.gif", RED)
-    save_image(tmp_path / "train/emu/1.TIF", RED, format="TIFF")
-    text = r"emu: expected images \(\.png, .*, \.bmp\), found '1\.TIF'$"
+    (tmp_path / "train/emu/2.svg").write_text("<svg/>")
+    (tmp_path / "train/emu/1.PDF").write_text("%PDF-1.4")
+    text = r"emu: expected images \(\.png, .*, \.bmp\), found '1\.PDF'$"
     with pytest.raises(DataError, match=text):
         load_dataset(tmp_path)
     save_image(tmp_path / "train/emu/3.png", RED)
     assert load_dataset(tmp_path).classes == ("cat", "dog", "emu")
+
+
+def test_pictures_of_other_formats_count_as_unreadable(tmp_path):
+    """A phone's folder of .heic with one .jpg in it must not become a class of one image."""
+    make_folder(tmp_path)
+    (tmp_path / "cat/a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    save_image(tmp_path / "dog/b.gif", RED)
+    text = r"found 2; the first is .*cat/a\.HEIC: neither PNG, JPEG, WebP nor BMP$"
+    with pytest.raises(DataError, match=text):
+        load_dataset(tmp_path, max_bad=1)
+    names = ["cat/a.HEIC", "dog/b.gif"]
+    skipped = load_dataset(tmp_path, max_bad=2).skipped
+    assert skipped == tuple(str(tmp_path / name) for name in names)
+
+
+def test_jfif_is_jpeg(tmp_path):
+    make_folder(tmp_path)
+    save_image(tmp_path / "cat/a.jfif", RED, format="JPEG")
+    dataset = load_dataset(tmp_path)
+    assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 21
 
 
 def test_a_class_left_empty_by_skipping(tmp_path):
@@ -378,7 +398,7 @@ def test_load_image_equals_the_folders_conversion(tmp_path):
 
 def test_load_image_errors(tmp_path):
     (tmp_path / "x.png").write_text("text")
-    with pytest.raises(DataError, match=r"x\.png: not a readable image: cannot identify"):
+    with pytest.raises(DataError, match=r"x\.png: not a readable image: neither PNG, JPEG"):
         load_image(tmp_path / "x.png", (8, 8, 3))
     with pytest.raises(DataError, match=r"y\.png: not a readable image: .*No such file"):
         load_image(tmp_path / "y.png", (8, 8, 3))
