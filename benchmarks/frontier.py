@@ -106,23 +106,15 @@ def cut(case: Case, run, dataset, config, show):
 
     from export import pipeline
     from export.aims import Aim
-    from export.runfolder import RunFolder
     from hwkeras import load_model
     from hwkeras.files import write_text
 
-    own, source = RunFolder(run.path("frontier") / case.name), run
+    source = run
     if case.method == "early":
         source = trained_half(run, dataset, show)
         spared = trained_with(run)["epochs"] - trained_with(source)["epochs"]
         config = dataclasses.replace(config, epochs=config.epochs + spared)
-    if not own.has("gates"):
-        own.root.mkdir(parents=True, exist_ok=True)
-        for name in ("dense.keras", "history.csv", "gates.json"):
-            own.path(name).unlink(missing_ok=True)
-            os.link(source.path(name), own.path(name))
-        record = source.record()
-        steps = {name: record["steps"][name] for name in ("train", "gates")}
-        own.note(data=record["data"], steps=steps)
+    own = run_beside(source, run.path("frontier") / case.name)
     stats = source.stats()
     most = case.share * getattr(stats.cost(), case.counts)
     if case == DENSE:
@@ -156,6 +148,22 @@ def cut(case: Case, run, dataset, config, show):
     steps = own.record()["steps"]["prune"]["outcome"]["steps"]
     facts = {"recalibrated": steps[-1]["accuracy"], "epochs": config.epochs}
     return load_model(own.path("slim.keras")), facts
+
+
+def run_beside(source, folder: Path):
+    """Returns a run of the same trained net and gates as another's, to be cut in its own way."""
+    from export.runfolder import RunFolder
+
+    own = RunFolder(folder)
+    if not own.has("gates"):
+        own.root.mkdir(parents=True, exist_ok=True)
+        for name in ("dense.keras", "history.csv", "gates.json"):
+            own.path(name).unlink(missing_ok=True)
+            os.link(source.path(name), own.path(name))
+        record = source.record()
+        steps = {name: record["steps"][name] for name in ("train", "gates")}
+        own.note(data=record["data"], steps=steps)
+    return own
 
 
 def trained_half(run, dataset, show):

@@ -113,6 +113,7 @@ def frontier(measurements: list[dict]) -> Table:
         spread = " to ".join(dict.fromkeys(f"{100 * end:.2f}" for end in ends))
         return f"{spread} @ {found[0]['macs'] / 1e6:.1f} M"
 
+    named = {"parameters": "parameters", "macs": "MACs"}
     rows = []
     dense = next(m for m in measurements if m["method"] == "dense")
     sizes = {(m["counts"], m["share"]) for m in measurements if m["method"] != "dense"}
@@ -121,7 +122,8 @@ def frontier(measurements: list[dict]) -> Table:
         found = {method: [m for m in same if m["method"] == method] for method in methods}
         ours = found["gates"][0] if found["gates"] else same[0]
         cells = [cell(found[method]) for method in methods]
-        rows.append((f"{share:.0%} of the {counts}", f"{ours['parameters'] / 1e6:.2f} M", *cells))
+        aim = f"{share:.0%} of the {named[counts]}"
+        rows.append((aim, f"{ours['parameters'] / 1e6:.2f} M", *cells))
     whole = ("not cut, trained on", f"{dense['parameters'] / 1e6:.2f} M", cell([dense]))
     rows.insert(0, (*whole, *[""] * (len(methods) - 1)))
     columns = ("aim", "parameters", *methods)
