@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 from figures import write_figures
-from frontier import run_beside, teacher_of
+from frontier import run_beside, slimmed
 
 AIMS = (("parameters", 0.02), ("macs", 0.05), ("parameters", 0.05))
 WAYS = ((0, 0.0), (0, 1.0), (4, 1.0), (8, 1.0), (2, 0.0), (4, 0.0))  # minimum, cut_carried
@@ -27,25 +27,12 @@ def measure(run, dataset, config, aim, show) -> dict[str, Any]:
     """Returns what one way to cut comes to."""
     import keras
 
-    from export import pipeline
-    from hwkeras import load_model
     from hwkeras.evaluation import accuracy, predict_logits
     from hwkeras.stats import model_cost
 
     keras.backend.clear_session()
-    name = name_of(aim)
-    own = run_beside(run, run.path("deep_cuts") / name)
-
-    def named(stage, done, total):
-        show(f"{name} {stage}", done, total)
-
-    pipeline.prune(own, dataset, aim, config, resume=True, progress=named)
-    pipeline.finetune_slim(
-        own, dataset, config, teacher=teacher_of(run), answers=run.path("frontier") / "answers",
-        resume=True, progress=named,
-    )  # fmt: skip
-    model, split = load_model(own.path("slim.keras")), dataset.validation
-    plan = own.record()["steps"]["prune"]["outcome"]["steps"]
+    own, split = run_beside(run, run.path("deep_cuts") / name_of(aim)), dataset.validation
+    model, recalibrated = slimmed(own, run, dataset, aim, config, show)
     return {
         "counts": aim.kind,
         "share": aim.value,
@@ -53,7 +40,7 @@ def measure(run, dataset, config, aim, show) -> dict[str, Any]:
         "cut_carried": aim.cut_carried,
         "kept": [len(block.kept) for block in own.plan().blocks],
         **dataclasses.asdict(model_cost(model)),
-        "recalibrated": plan[-1]["accuracy"],
+        "recalibrated": recalibrated,
         "validation": accuracy(predict_logits(model, split.images), split.labels),
     }
 

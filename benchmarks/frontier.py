@@ -104,7 +104,6 @@ def cut(case: Case, run, dataset, config, show):
     """Returns a pruned and fine-tuned net, made in a run folder of its own, and facts of it."""
     import rivals
 
-    from export import pipeline
     from export.aims import Aim
     from hwkeras import load_model
     from hwkeras.files import write_text
@@ -133,21 +132,32 @@ def cut(case: Case, run, dataset, config, show):
             plan = rivals.taylor_plan(dense, stats, dataset.train, case.counts, most)
         write_text(own.path("chosen.json"), plan.to_json())
         aim = Aim("plan", str(own.path("chosen.json")))
+    model, recalibrated = slimmed(own, run, dataset, aim, config, show)
+    return model, {"recalibrated": recalibrated, "epochs": config.epochs}
+
+
+def slimmed(own, run, dataset, aim, config, show):
+    """Cuts a run for an aim, recalibrates and fine-tunes it for the epochs that rounds leave.
+
+    The dense net of RUN that was trained on teaches, but not itself. Returns the slim net and the
+    accuracy that it had when recalibrated.
+    """
+    from export import pipeline
+    from hwkeras import load_model
 
     def named(stage, done, total):
-        show(f"{case.name} {stage}", done, total)
+        show(f"{own.root.name} {stage}", done, total)
 
+    teacher = teacher_of(run)
     pipeline.prune(own, dataset, aim, config, resume=True, progress=named)
     left = config.epochs - (aim.rounds - 1) * aim.round_epochs
-    last = dataclasses.replace(config, epochs=left)
-    teacher = None if case == DENSE else teacher_of(run)
     pipeline.finetune_slim(
-        own, dataset, last, teacher=teacher, answers=run.path("frontier") / "answers",
-        resume=True, progress=named,
+        own, dataset, dataclasses.replace(config, epochs=left),
+        teacher=None if teacher.parent == own.root else teacher,
+        answers=run.path("frontier") / "answers", resume=True, progress=named,
     )  # fmt: skip
     steps = own.record()["steps"]["prune"]["outcome"]["steps"]
-    facts = {"recalibrated": steps[-1]["accuracy"], "epochs": config.epochs}
-    return load_model(own.path("slim.keras")), facts
+    return load_model(own.path("slim.keras")), steps[-1]["accuracy"]
 
 
 def run_beside(source, folder: Path):

@@ -11,7 +11,7 @@ import numpy as np
 from hwkeras.dataset import TEST_SEED, DataError, Dataset, Split, carve, reason, require_classes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp")
-FOREIGN = (".heic", ".heif", ".avif", ".gif", ".tif", ".tiff")  # pictures too, but unreadable ones
+UNREADABLE = (".heic", ".heif", ".avif", ".gif", ".tif", ".tiff")
 LARGEST_KEPT_SIDE, DEFAULT_SIDE = 128, 64  # pixels; folders of larger images are resized
 
 
@@ -85,7 +85,7 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    images = SUFFIXES + FOREIGN
+    images = SUFFIXES + UNREADABLE
     files = (f for f in folder.iterdir() if f.suffix.lower() in images and f.name[0] != ".")
     return sorted(f for f in files if f.is_file())
 
