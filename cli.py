@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json as jsonlib
 import math
 import os
@@ -148,6 +149,9 @@ aim_options = options(
     click.option("--plan", type=click.Path(), help="A plan.json, made or edited by hand."),
     click.option("--by", type=click.Choice(["update", "gate"]), default="update",
                  show_default=True, help="Rank by mean |t(h - c)|, or by mean gate."),
+    click.option("--normalizer", type=click.Choice(["none", "lamp"]),
+                 help="Compare scores as they are, or as shares of what their blocks still do."
+                 " Default: lamp for --size and --parameters."),
     click.option("--per", type=click.Choice(["channel", "parameters", "macs", "latency"]),
                  help="Divide scores by what a channel costs. Default: what the aim counts; nothing"
                  " for --threshold and --keep."),
@@ -157,9 +161,9 @@ aim_options = options(
     click.option("--minimum", type=click.IntRange(0), default=0, show_default=True,
                  help="Channels that every block keeps."),
     click.option("--protect", multiple=True, metavar="BLOCK", help="Leave a block whole."),
-    click.option("--cut-carried", type=Number(0, 1), default=0.0, show_default=True,
-                 metavar="SHARE",
-                 help="Share of the channels that no block keeps to cut out of the streams."),
+    click.option("--cut-carried", type=Number(0, 1), metavar="SHARE",
+                 help="Share of the channels that no block keeps to cut out of the streams."
+                 " Default: 1 for --size, --parameters and --macs, else 0."),
     click.option("--rounds", type=click.IntRange(1), default=1, show_default=True,
                  help="Cut in so many rounds, training on between them; not for --threshold,"
                  " --max-drop and --plan."),
@@ -577,11 +581,8 @@ def _aim(settings: dict):
     value, relative = settings[kind], False
     if isinstance(value, tuple):
         value, relative = value
-    return Aim(
-        kind, value, relative, settings["by"], settings["per"], settings["latency_table"],
-        settings["multiple"], settings["minimum"], tuple(settings["protect"]),
-        settings["cut_carried"], settings["rounds"], settings["round_epochs"],
-    )  # fmt: skip
+    names = (field.name for field in dataclasses.fields(Aim)[3:])
+    return Aim(kind, value, relative, **{name: settings[name] for name in names})
 
 
 def _export_config(settings: dict):

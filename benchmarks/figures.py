@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+# Cuts that most figures are of: scores of all blocks compared as they are, streams left whole.
+AS_THEY_ARE = {"normalizer": "none", "cut_carried": 0.0}
+
 
 def write_figures(path: Path, **content) -> None:
     """Writes what was measured, behind the machine and the versions that it was measured with."""

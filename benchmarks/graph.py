@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import click
-from figures import write_figures
+from figures import AS_THEY_ARE, write_figures
 
 CUTS = (0.50, 0.70, 0.85, 0.95, 0.98)  # of the parameters
 TYPES = ("float32", "int8")
@@ -88,7 +88,7 @@ def files(model, stats, cut: float) -> tuple[dict, dict]:
 
     whole = stats.cost()
     # Ranked channel by channel: the sets that the forms were first compared on.
-    plan = make_plan(stats, parameters=(1 - cut) * whole.parameters, per="channel")
+    plan = make_plan(stats, parameters=(1 - cut) * whole.parameters, per="channel", **AS_THEY_ARE)
     slim = stats.cost(plan.kept_counts)
     ordered, as_kept = (apply_plan(model, p) for p in (plan, dataclasses.replace(plan, orders=())))
     images = np.random.default_rng(0).integers(0, 256, (64, *model.input.shape[1:]))

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import click
-from figures import write_figures
+from figures import AS_THEY_ARE, write_figures
 
 AIMS = (0.7, 0.5, 0.3)
 TYPES = ("float32", "int8")
@@ -27,8 +27,8 @@ def plans(stats, table, aim: float) -> dict:
     cost = stats.cost(timed.kept_counts)
     return {
         "latency": timed,
-        "macs": make_plan(stats, macs=cost.macs),
-        "parameters": make_plan(stats, parameters=cost.parameters),
+        "macs": make_plan(stats, macs=cost.macs, **AS_THEY_ARE),
+        "parameters": make_plan(stats, parameters=cost.parameters, **AS_THEY_ARE),
     }
 
 

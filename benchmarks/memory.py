@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import click
-from figures import write_figures
+from figures import AS_THEY_ARE, write_figures
 
 SHARES = (0.15, 0.05)  # of the parameters, in the slim nets
 VARIANTS = ("float32", "float16", "int8")
@@ -40,7 +40,7 @@ def models(folder: Path) -> list[Path]:
     stats = collect_stats(dense, images)
     nets = {"dense": dense}
     for share in SHARES:
-        plan = make_plan(stats, parameters=share * stats.cost().parameters)
+        plan = make_plan(stats, parameters=share * stats.cost().parameters, **AS_THEY_ARE)
         nets[f"slim {share:.0%}"] = apply_plan(dense, plan)
     paths = []
     for name, net in nets.items():

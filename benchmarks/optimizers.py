@@ -14,7 +14,7 @@ import dataclasses
 from pathlib import Path
 
 import click
-from figures import write_figures
+from figures import AS_THEY_ARE, write_figures
 
 FRESH = (("muon", 0.15), ("sgd", 0.15), ("muon", 0.05), ("sgd", 0.45))
 CUT = (("muon", 0.05), ("sgd", 0.05), ("muon", 0.1), ("sgd", 0.1))
@@ -44,7 +44,7 @@ def main(data, out, run, share, preset, steps, **settings) -> None:
     if run:
         folder = RunFolder.open(run)
         teacher, stats = load_model(folder.need("train")), folder.stats()
-        plan = make_plan(stats, parameters=share * stats.cost().parameters)
+        plan = make_plan(stats, parameters=share * stats.cost().parameters, **AS_THEY_ARE)
     facts = {"share_of_run": share} if run else {"preset": preset}
     facts |= {"steps": steps, "validation_images": len(dataset.validation)}
     made = []

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import click
-from figures import write_figures
+from figures import AS_THEY_ARE, write_figures
 
 SIZES = (
     (64, 6), (128, 6), (256, 6), (512, 6), (1024, 6), (2048, 6),
@@ -93,7 +93,7 @@ def gates(path: str):
 
     stats = gate_stats(path)
     for cut in CUTS:
-        plan = make_plan(stats, parameters=(1 - cut) * stats.cost().parameters)
+        plan = make_plan(stats, parameters=(1 - cut) * stats.cost().parameters, **AS_THEY_ARE)
         for channels, blocks in itertools.groupby(plan.blocks, lambda block: block.channels):
             yield ordering(f"gates, -{cut:.0%}", [block.kept for block in blocks], channels)
 

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import scores
+from figures import AS_THEY_ARE
 
 from hwkeras.dataset import Split
 from hwkeras.graph import highway_blocks
@@ -50,7 +51,7 @@ def taylor_plan(
     some = split.take(slice(0, scores.IMAGES))
     found = scores.moments(model, some.images, some.labels)
     changes = {name: values["change"] for name, values in found.items()}
-    aim: dict[str, Any] = {counts: most}
+    aim: dict[str, Any] = AS_THEY_ARE | {counts: most}
     return make_plan(scores.scored(stats, changes), **aim)
 
 

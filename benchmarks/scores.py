@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from figures import write_figures
+from figures import AS_THEY_ARE, write_figures
 
 IMAGES = 2000  # of the training split, for scores and batch norms
 BATCH = 125
@@ -124,7 +124,7 @@ def main(run: Path, out: Path, counts: str, share: float) -> None:
     rows = []
     for name, score in SCORES.items():
         ranked = scored(stats, {block: score(values) for block, values in found.items()})
-        plan = make_plan(ranked, **{counts: share * getattr(stats.cost(), counts)})
+        plan = make_plan(ranked, **{counts: share * getattr(stats.cost(), counts)}, **AS_THEY_ARE)
         plan = dataclasses.replace(plan, orders=())
         row: dict[str, str | float] = {"score": name}
         for way in ("plain", "compensated"):

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import click
-from figures import write_figures
+from figures import AS_THEY_ARE, write_figures
 
 PAIRS = 5  # interleaved measurements of each side
 IMAGES = 8192  # of the training split, in each measurement
@@ -71,7 +71,7 @@ def rebuilding() -> tuple[dict, object]:
     images = np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), np.uint8)
     stats = collect_stats(model, images)
     started = time.perf_counter()
-    plan = make_plan(stats, parameters=0.15 * stats.cost().parameters)
+    plan = make_plan(stats, parameters=0.15 * stats.cost().parameters, **AS_THEY_ARE)
     planned = time.perf_counter()
     slim = apply_plan(model, plan)
     rebuilt = time.perf_counter()

@@ -13,7 +13,7 @@ import numpy as np
 from hwkeras.dataset import Dataset
 from hwkeras.latency import read_latency
 from hwkeras.plan import GateStats, PlanError, PruningPlan
-from hwkeras.planning import make_plan
+from hwkeras.planning import make_plan, rules_of
 from hwkeras.rebuild import apply_plan
 from hwkeras.rounds import prune_in_rounds
 from hwkeras.search import search_plan
@@ -33,12 +33,15 @@ class Aim:
         value: a number, or the path of a plan.
         relative: whether a size, parameters or MACs are a share of the dense model's.
         by: the ranking, "update" or "gate".
+        normalizer: how scores of different blocks are made comparable, as `make_plan` takes it; by
+            default what goes with the aim.
         per: what scores are divided by, as `make_plan` takes it; None for what goes with the aim.
         latency_table: path of what `hwkeras latency` measured; None if latency does not count.
         multiple: kept counts are rounded up to a multiple of it.
         minimum: channels that every block keeps.
         protect: blocks that stay whole.
-        cut_carried: share of the channels that no block keeps to cut out of their streams.
+        cut_carried: share of the channels that no block keeps to cut out of their streams;
+            likewise.
         rounds: in how many the aim is reached; between two the net is trained on.
         round_epochs: passes over the training split in each round but the last.
     """
@@ -47,14 +50,22 @@ class Aim:
     value: float | str
     relative: bool = False
     by: str = "update"
+    normalizer: str | None = None
     per: str | None = None
     latency_table: str | None = None
     multiple: int = 1
     minimum: int = 0
     protect: tuple[str, ...] = ()
-    cut_carried: float = 0.0
+    cut_carried: float | None = None
     rounds: int = 1
     round_epochs: int = 1
+
+    def __post_init__(self):
+        normalizer, cut_carried = rules_of(_COUNTED.get(self.kind, self.kind))
+        if self.normalizer is None:
+            object.__setattr__(self, "normalizer", normalizer)  # so that a record says it
+        if self.cut_carried is None:
+            object.__setattr__(self, "cut_carried", cut_carried)
 
 
 def plan_for(
@@ -130,6 +141,7 @@ def _options(aim: Aim) -> dict[str, Any]:
     """Returns how channels are ranked, as `make_plan` takes it."""
     return {
         "by": aim.by,
+        "normalizer": aim.normalizer,
         "per": aim.per,
         "latency": aim.latency_table and read_latency(aim.latency_table),
         "multiple": aim.multiple,

@@ -142,5 +142,7 @@ def _emptied(model: keras.Model) -> keras.Model:
         for name, block in require_blocks(model).items()
         if block.active
     )
-    plan = PruningPlan(model_digest(model), "nothing stays", "hand", "channel", None, blocks)
+    plan = PruningPlan(
+        model_digest(model), "nothing stays", "hand", "none", "channel", None, blocks
+    )
     return apply_plan(model, plan)

@@ -130,7 +130,7 @@ def gates(stats: GateStats, plan: PruningPlan | None = None) -> str:
     """Returns the picture of the channels' scores, one histogram a block.
 
     The score is the one that the plan ranked by, the mean update without one. Channels that stay
-    stand on those that go; a line marks the plan's cutoff.
+    stand on those that go; a line marks the plan's cutoff where that is such a score.
     """
     by = plan.by if plan and plan.by != "hand" else "update"
     kept = {block.name: block.kept for block in plan.blocks} if plan else {}
@@ -156,7 +156,8 @@ def gates(stats: GateStats, plan: PruningPlan | None = None) -> str:
                 )  # fmt: skip
             axes.axhline(foot, color=INK, linewidth=0.5)
         legend: list[Artist] = [*_kept_and_cut()] if plan else []
-        if plan and plan.cutoff is not None:
+        scale = (plan.normalizer, plan.per) if plan else ()
+        if plan and plan.cutoff is not None and scale == ("none", "channel"):
             place = min(max(plan.cutoff, edges[0]), edges[-1])
             line = axes.axvline(place, color=SERIES[1], linewidth=1.2, linestyle="--")
             line.set_label(f"cutoff {plan.cutoff:.3g}")

@@ -27,7 +27,7 @@ OUTPUTS = {
 }
 STEPS = tuple(OUTPUTS)
 # Settings that older records do not have, and what was done then.
-_BEFORE = {"prune": {"cut_carried": 0.0, "rounds": 1, "round_epochs": 1}}
+_BEFORE = {"prune": {"normalizer": "none", "cut_carried": 0.0, "rounds": 1, "round_epochs": 1}}
 
 
 class RunError(RuntimeError):

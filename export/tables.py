@@ -185,7 +185,7 @@ def _plan_words(report: Report) -> str:
         return ""
     plan, words = report.plan, [f"Asked for: {report.plan.aim}."]
     if plan.by != "hand":
-        words.append(f"Channels ranked by their mean {plan.by} over all blocks at once.")
+        words.append(f"Channels ranked by {plan.ranking}, over all blocks at once.")
     if plan.cutoff is not None:
         words.append(f"Cutoff: {plan.cutoff:.4g}.")
     if report.stats is not None:

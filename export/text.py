@@ -83,7 +83,7 @@ def plan(made: PruningPlan, stats: GateStats) -> str:
     )
     before, after = stats.cost(), stats.cost(made.kept_counts, made.cut_counts)
     caption = (
-        f"{made.aim}, ranked by {made.by}:"
+        f"{made.aim}, ranked by {made.ranking}:"
         f" parameters {before.parameters:,} -> {after.parameters:,}"
         f" ({formats.times(before.parameters, after.parameters)} times fewer),"
         f" MACs {before.macs:,} -> {after.macs:,}"

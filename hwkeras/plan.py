@@ -15,6 +15,7 @@ STATS_FORMAT = "hwkeras-gates-1"
 PLAN_FORMAT = "hwkeras-plan-1"
 RANKINGS = ("update", "gate")
 MEASURES = ("channel", "parameters", "macs", "latency")
+NORMALIZERS = ("none", "lamp")
 
 
 class PlanError(ValueError):
@@ -261,9 +262,10 @@ class PruningPlan:
         model: digest of the model that the plan was made for.
         aim: what was asked for, in words.
         by: the ranking used, "update" or "gate"; "hand" for kept channels given by hand.
+        normalizer: how scores of different blocks were made comparable, of `NORMALIZERS`.
         per: what the scores were divided by, of `MEASURES`.
-        cutoff: score, so divided, under which channels go; None for a plan by hand or in
-            rounds.
+        cutoff: score, so normalized and divided, under which channels go; None for a plan by hand
+            or in rounds.
         blocks: in graph order.
         orders: of the streams whose channels move or are cut. Moving changes the graph's form, not
             its answers.
@@ -272,10 +274,21 @@ class PruningPlan:
     model: str
     aim: str
     by: str
+    normalizer: str
     per: str
     cutoff: float | None
     blocks: tuple[BlockPlan, ...]
     orders: tuple[StreamOrder, ...] = ()
+
+    @property
+    def ranking(self) -> str:
+        """What channels were ranked by, in words."""
+        if self.by == "hand":
+            return self.by
+        units = {"parameters": "parameter", "macs": "multiply-accumulate", "latency": "millisecond"}
+        share = " as a share of what its block still does" * (self.normalizer == "lamp")
+        unit = f" per {units[self.per]}" if self.per in units else ""
+        return f"mean {self.by}{share}{unit}"
 
     @property
     def kept_counts(self) -> dict[str, int]:
@@ -310,7 +323,8 @@ class PruningPlan:
             )
             plan = cls(
                 content["model"], content["aim"], content["by"],
-                str(content.get("per", "channel")),  # the only one there once was
+                str(content.get("normalizer", "none")),  # the only one there once was
+                str(content.get("per", "channel")),  # likewise
                 content["cutoff"], blocks, orders,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -12,6 +12,7 @@ from hwkeras.latency import LatencyTable
 from hwkeras.order import order_channels
 from hwkeras.plan import (
     MEASURES,
+    NORMALIZERS,
     RANKINGS,
     BlockPlan,
     BlockStats,
@@ -30,6 +31,15 @@ _COUNTED = {
 }  # fmt: skip
 
 
+def rules_of(aim: str) -> tuple[str, float]:
+    """Returns the normalizer and the `cut_carried` that go with an aim of `make_plan`.
+
+    They are what lost least after fine-tuning at each (`benchmarks/deep_cuts.py`).
+    """
+    weights = aim in ("size_bytes", "parameters")
+    return "lamp" if weights else "none", float(weights or aim == "macs")
+
+
 def make_plan(
     stats: GateStats,
     *,
@@ -41,12 +51,13 @@ def make_plan(
     latency_ratio: float | None = None,
     kept: Mapping[str, Sequence[int]] | None = None,
     by: str = "update",
+    normalizer: str | None = None,
     per: str | None = None,
     latency: LatencyTable | None = None,
     multiple: int = 1,
     minimum: int = 0,
     protect: Collection[str] = (),
-    cut_carried: float = 0.0,
+    cut_carried: float | None = None,
 ) -> PruningPlan:
     """Returns the plan that reaches exactly one aim; channels are ranked over all blocks at once.
 
@@ -61,6 +72,11 @@ def make_plan(
         kept: aim: the channels that stay, by block; blocks not named stay whole.
         by: "update" ranks by the mean change |t * (h - c)|, "gate" by the mean gate, as the
             poster does.
+        normalizer: "lamp" divides each score by the sum of those of its block that are no lower
+            (Lee 2021, https://arxiv.org/abs/2010.07611): what a block still does counts more the
+            less it is, so that deep cuts take no whole blocks but those that do next to nothing
+            (less than a hundredth of the mean block). "none" compares scores as they are.
+            By default "lamp" for a size in bytes or parameters.
         per: what a channel's score is divided by before channels are compared: the "parameters",
             "macs" or "latency" that it costs, or "channel" for nothing. By default what the aim
             counts: what else to spend it on.
@@ -70,7 +86,8 @@ def make_plan(
         protect: names of blocks that stay whole.
         cut_carried: share of the channels that no block keeps, 0 to 1, that leaves each stream
             which blocks write to, the least needed first. Sizes and MACs count that exactly; a
-            time counts each block at the width it was measured with, which is too much.
+            time counts each block at the width it was measured with, which is too much. By default
+            1 for a size in bytes, parameters or multiply-accumulates, else 0.
 
     Raises:
         PlanError: if there is not exactly one aim, an aim cannot be reached, or a block or
@@ -86,6 +103,12 @@ def make_plan(
         raise PlanError(f"expected exactly one aim of {', '.join(aims)}; received {list(given)}")
     if by not in RANKINGS:
         raise PlanError(f"expected a ranking of {', '.join(RANKINGS)}; received {by!r}")
+    (aim, value), *_ = given.items()
+    normalizer = rules_of(aim)[0] if normalizer is None else normalizer
+    cut_carried = rules_of(aim)[1] if cut_carried is None else cut_carried
+    if normalizer not in NORMALIZERS:
+        expected = ", ".join(NORMALIZERS)
+        raise PlanError(f"expected a normalizer of {expected}; received {normalizer!r}")
     if multiple < 1 or minimum < 0:
         raise PlanError(f"expected multiple >= 1, minimum >= 0; received {multiple}, {minimum}")
     carried = _Carried(stats, cut_carried)
@@ -94,9 +117,9 @@ def make_plan(
         if name not in names:
             raise PlanError(f"no block is named {name!r}; there are {', '.join(sorted(names))}")
     if kept is not None:
-        return _plan(stats, "channels given by hand", "hand", "channel", None, kept, carried)
+        words = "channels given by hand"
+        return _plan(stats, words, "hand", "none", "channel", None, kept, carried)
 
-    (aim, value), *_ = given.items()
     if not math.isfinite(value) or value < 0 or (aim == "keep" and value > 1):
         raise PlanError(f"{aim}: expected {'0 to 1' if aim == 'keep' else '>= 0'}; found {value}")
     per = per or _COUNTED.get(aim, "channel")
@@ -106,7 +129,9 @@ def make_plan(
         raise PlanError("counting latency needs a latency table: hwkeras latency makes one")
     if aim == "threshold" and per != "channel":
         raise PlanError(f"a threshold counts {by} per channel, not per {per}")
-    ranking = Ranking(stats, by, measure_of(per, latency), multiple, minimum, protect)
+    if aim == "threshold" and normalizer != "none":
+        raise PlanError(f"a threshold counts {by} as it is; expected no normalizer {normalizer!r}")
+    ranking = Ranking(stats, by, normalizer, measure_of(per, latency), multiple, minimum, protect)
     unit, count = _counter(aim, stats, latency, carried.counter(ranking.order))
 
     def fits(counts):
@@ -130,9 +155,10 @@ def make_plan(
                 f" minimum={minimum}, multiple={multiple}, protected blocks: {len(set(protect))}"
             )
     counts = ranking.counts(cut)
-    if aim in _COUNTED and per != "channel":
+    if aim in _COUNTED and (per, normalizer) != ("channel", "none"):
         counts = ranking.filled(counts, fits)
-    return _plan(stats, words, by, per, ranking.cutoff(cut), ranking.best(counts), carried)
+    cutoff, chosen = ranking.cutoff(cut), ranking.best(counts)
+    return _plan(stats, words, by, normalizer, per, cutoff, chosen, carried)
 
 
 def _counter(
@@ -216,7 +242,7 @@ class _Carried:
         return min(math.floor(self.share * free + 1e-9), channels - 1)  # a stream keeps one
 
 
-def _plan(stats, aim, by, per, cutoff, kept, carried: _Carried) -> PruningPlan:
+def _plan(stats, aim, by, normalizer, per, cutoff, kept, carried: _Carried) -> PruningPlan:
     blocks = []
     for block in stats.blocks:
         channels = tuple(kept.get(block.name, block.active))
@@ -224,9 +250,10 @@ def _plan(stats, aim, by, per, cutoff, kept, carried: _Carried) -> PruningPlan:
         channels = tuple(map(int, channels))  # JSON takes no NumPy integers
         blocks.append(BlockPlan(block.name, block.shape.channels, len(block.active), channels))
     if carried.share:
-        aim += f", {carried.share:.2%} of what is only carried cut"
+        what = "all" if carried.share == 1 else f"{carried.share:.2%}"
+        aim += f", {what} of what is only carried cut"
     orders = _orders(stats, blocks, carried)
-    return PruningPlan(stats.model, aim, by, per, cutoff, tuple(blocks), orders)
+    return PruningPlan(stats.model, aim, by, normalizer, per, cutoff, tuple(blocks), orders)
 
 
 def _orders(

@@ -39,6 +39,7 @@ class Ranking:
         self,
         stats: GateStats,
         by: str,
+        normalizer: str,
         measure: Callable[[BlockStats], np.ndarray],
         multiple: int = 1,
         minimum: int = 0,
@@ -61,6 +62,9 @@ class Ranking:
             self.sorted[block.name] = np.sort(block.scores(by))[::-1]
             # Where more channels cost less, as whole tiles of them do, they can as well stay.
             self.costs[block.name] = np.minimum.accumulate(measure(block)[::-1])[::-1]
+        if normalizer == "lamp":
+            self.sorted = _lamp(self.sorted)
+        for block in stats.blocks:
             self.steps[block.name] = _steps(self.sorted[block.name], self.costs[block.name])
         self.scores = np.sort(np.concatenate([[], *(scores for scores, _ in self.steps.values())]))
 
@@ -103,7 +107,7 @@ class Ranking:
     ) -> dict[str, int]:
         """Returns the counts, raised channel by channel to what still fits, best first.
 
-        A step of several channels overshoots an aim; part of it may have room.
+        A step of several channels overshoots an aim, as do blocks that tie; part may have room.
         """
         counts = dict(counts)
         while True:
@@ -132,6 +136,23 @@ class Ranking:
             else:
                 low = middle + 1
         return low
+
+
+def _lamp(best: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns each score as a share of what its block would do with that channel as its last.
+
+    Of a hundredth of what the mean block does, where that is more: a block whose gates are all
+    shut is as good as gone.
+
+    Args:
+        best: the scores of each block, the best first.
+    """
+    least = 0.01 * sum(scores.sum() for scores in best.values()) / max(len(best), 1)
+    shares = {}
+    for name, scores in best.items():
+        so_far = np.maximum(np.cumsum(scores), least)
+        shares[name] = np.divide(scores, so_far, out=np.zeros_like(scores), where=so_far > 0)
+    return shares
 
 
 def _steps(best: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

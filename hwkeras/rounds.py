@@ -105,6 +105,7 @@ def prune_in_rounds(
         aim=f"{wanted.aim}, in {number} round{'s' * (number > 1)}",
         by=wanted.by,
         per=wanted.per,
+        normalizer=wanted.normalizer,
         orders=step.orders,
     )
     return apply_plan(slim, step), plan

@@ -55,7 +55,10 @@ def search_plan(
     rows = np.random.default_rng(0).permutation(len(dataset.train))[:_IMAGES]
     images = dataset.train.take(rows).images
     wanted = measured(model) - max_drop / 100
-    options["per"] = options.get("per") or "parameters"
+    # What is lost at once is least so; the defaults count on fine-tuning.
+    options = {"per": "parameters", "normalizer": "none", "cut_carried": 0.0} | {
+        name: value for name, value in options.items() if value is not None
+    }
     best = make_plan(stats, keep=1.0, **{**options, "cut_carried": 0.0})  # nothing is lost
     low, high = 0.0, 1.0  # shares of the dense parameters; `high` is known to be good
     for step in range(_STEPS):

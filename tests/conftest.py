@@ -71,7 +71,9 @@ def plan_by_hand(model: keras.Model, kept: dict) -> PruningPlan:
         for name, block in highway_blocks(model).items()
         if block.active
     )
-    return PruningPlan(model_digest(model), "by hand", "hand", "channel", None, tuple(blocks))
+    return PruningPlan(
+        model_digest(model), "by hand", "hand", "none", "channel", None, tuple(blocks)
+    )
 
 
 def assert_equal_in_range(actual, expected, tolerance=1e-5):

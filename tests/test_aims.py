@@ -76,3 +76,19 @@ def test_a_search_cuts_nothing_that_was_not_measured(monkeypatch, good):
     plan = search.search_plan(pruned, stats, dataset, 0.0, cut_carried=0.5)
     assert bool(plan.cut_counts) == good
     assert isinstance(apply_plan(pruned, plan), keras.Model)
+
+
+def test_an_aim_says_how_it_ranks():
+    """A run's record holds what was done, not that nothing was asked for."""
+    rules = {
+        kind: (aim.normalizer, aim.cut_carried)
+        for kind in ("size", "parameters", "macs", "keep", "threshold", "latency_ratio", "max_drop")
+        for aim in [Aim(kind, 0.5)]
+    }
+    assert rules == {
+        "size": ("lamp", 1.0), "parameters": ("lamp", 1.0), "macs": ("none", 1.0),
+        "keep": ("none", 0.0), "threshold": ("none", 0.0), "latency_ratio": ("none", 0.0),
+        "max_drop": ("none", 0.0),
+    }  # fmt: skip
+    asked = Aim("size", 0.5, normalizer="none", cut_carried=0.25)
+    assert (asked.normalizer, asked.cut_carried) == ("none", 0.25)

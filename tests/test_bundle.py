@@ -163,7 +163,7 @@ def test_a_file_is_described_by_its_bytes(classifier):
     images = np.random.default_rng(0).integers(0, 256, (16, 4, 4, 1))
     content = with_labels(make_variant(classifier, "int8", images, io="uint8"), ["a", "b"])
     plan = PruningPlan(
-        "digest", "by hand", "hand", "channel", None, (BlockPlan("block", 8, 8, (1, 2)),)
+        "digest", "by hand", "hand", "none", "channel", None, (BlockPlan("block", 8, 8, (1, 2)),)
     )
     checked = Verification(16, 0.5, 0.625, 0.75, 0.01, 1, {"CONV_2D": 1}, {})
     found = describe(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hwkeras.cost import BlockShape, Cost
 from hwkeras.plan import (
+    NORMALIZERS,
     BlockPlan,
     BlockStats,
     GateStats,
@@ -91,6 +92,7 @@ def test_threshold_keeps_what_reaches_it():
         model="0123456789abcdef",
         aim="channels with a mean update of at least 0.25",
         by="update",
+        normalizer="none",
         per="channel",
         cutoff=0.25,
         blocks=(BlockPlan("a", 4, 4, (2, 3)), BlockPlan("b", 3, 2, (0, 2))),
@@ -140,9 +142,10 @@ def test_keep_is_not_misled_by_rounding():
     ],
 )
 def test_sizes_in_parameters_and_bytes(limit, expected):
-    assert make_plan(STATS, parameters=limit, per="channel").kept_counts == expected
-    assert make_plan(STATS, size_bytes=4 * limit, per="channel").kept_counts == expected
-    assert make_plan(STATS, size_bytes=4 * limit + 3, per="channel").kept_counts == expected
+    rules = {"per": "channel", "normalizer": "none"}
+    assert make_plan(STATS, parameters=limit, **rules).kept_counts == expected
+    assert make_plan(STATS, size_bytes=4 * limit, **rules).kept_counts == expected
+    assert make_plan(STATS, size_bytes=4 * limit + 3, **rules).kept_counts == expected
 
 
 @pytest.mark.parametrize(
@@ -219,6 +222,14 @@ def test_exactly_one_aim_is_needed(aims):
         ({"threshold": math.inf}, "threshold: expected >= 0; found inf"),
         ({"parameters": -1}, "parameters: expected >= 0; found -1"),
         ({"keep": 0.5, "by": "luck"}, "expected a ranking of update, gate; received 'luck'"),
+        (
+            {"keep": 0.5, "normalizer": "mean"},
+            "expected a normalizer of none, lamp; received 'mean'",
+        ),
+        (
+            {"threshold": 0.5, "normalizer": "lamp"},
+            "a threshold counts update as it is; expected no normalizer 'lamp'",
+        ),
         ({"keep": 0.5, "multiple": 0}, "expected multiple >= 1, minimum >= 0; received 0, 0"),
         ({"keep": 0.5, "minimum": -1}, "expected multiple >= 1, minimum >= 0; received 1, -1"),
         ({"keep": 0.5, "protect": ["c"]}, "no block is named 'c'; there are a, b"),
@@ -234,6 +245,46 @@ def test_what_cannot_be_planned_is_refused(arguments, message):
     with pytest.raises(PlanError) as caught:
         make_plan(STATS, **arguments)
     assert str(caught.value) == message
+
+
+def test_lamp_counts_what_a_block_still_does():
+    stats = stats_with([[0.02, 0.01, 0.01], [2.0, 1.0, 3.0]])
+    assert kept(make_plan(stats, keep=0.5)) == {"block0": (), "block1": (0, 1, 2)}
+    # shares of what is no lower: 1, 1/3, 1/4 and 3/3, 2/5, 1/6
+    plan = make_plan(stats, keep=0.5, normalizer="lamp")
+    assert kept(plan) == {"block0": (0,), "block1": (0, 2)}
+    assert (plan.normalizer, plan.cutoff) == ("lamp", pytest.approx(0.4))
+    assert kept(make_plan(stats, keep=0.6, normalizer="lamp")) == {
+        "block0": (0, 1), "block1": (0, 2),
+    }  # fmt: skip
+    assert PruningPlan.from_json(plan.to_json()) == plan
+
+
+def test_a_size_has_defaults_of_its_own():
+    """Every block's last channel ties under LAMP; where not all fit, some still stay."""
+    stats = stats_with([[0.02, 0.01], [2.0, 1.0], [3.0, 2.0]])
+    for aim, normalizer in (("parameters", "lamp"), ("size_bytes", "lamp"), ("macs", "none")):
+        plan = make_plan(stats, **{aim: 10**6})
+        assert plan.normalizer == normalizer
+    assert make_plan(stats, keep=0.5).normalizer == "none"
+    least = stats.cost(dict.fromkeys(("block0", "block1", "block2"), 0)).parameters
+    for room, count in ((0, 0), (28, 1), (56, 2), (84, 3)):
+        plan = make_plan(stats, parameters=least + room, per="channel")
+        assert sum(plan.kept_counts.values()) == count
+    assert make_plan(STREAMS, keep=0.0).cut_counts == {}
+    assert make_plan(STREAMS, macs=60).cut_counts == {"s": 2, "t": 1}
+
+
+@pytest.mark.parametrize("update", [0.0, 1e-9, 1e-4])
+def test_under_lamp_a_block_whose_gates_are_shut_goes(update):
+    stats = stats_with([[update, update], [0.5, 0.25]])
+    assert kept(make_plan(stats, keep=0.5, normalizer="lamp")) == {"block0": (), "block1": (0, 1)}
+
+
+def test_a_plan_of_before_there_was_a_normalizer_is_read():
+    old = GOLDEN.replace('  "normalizer": "none",\n', "")
+    assert "normalizer" not in old
+    assert PruningPlan.from_json(old) == PruningPlan.from_json(GOLDEN)
 
 
 def test_channels_given_by_hand():
@@ -306,14 +357,31 @@ rules = st.fixed_dictionaries(
 )
 
 
-@given(updates, rules, st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_share_keeps_all_that_a_smaller_one_keeps(updates, rules, one, other):
-    stats = stats_with(updates)
+@given(updates, rules, st.floats(0, 1), st.floats(0, 1), st.sampled_from(NORMALIZERS))
+def test_a_larger_share_keeps_all_that_a_smaller_one_keeps(updates, rules, one, other, normalizer):
+    stats, rules = stats_with(updates), rules | {"normalizer": normalizer}
     small, large = (make_plan(stats, keep=share, **rules) for share in sorted([one, other]))
     for few, many in zip(small.blocks, large.blocks, strict=True):
         assert set(few.kept) <= set(many.kept)
     total = sum(map(len, updates))
     assert sum(large.kept_counts.values()) >= math.ceil(max(one, other) * total - 1e-9)
+
+
+@given(
+    st.lists(st.lists(scores, min_size=1, max_size=5), min_size=1, max_size=4),
+    rules,
+    st.floats(0, 1),
+    st.sampled_from(["parameters", "channel"]),
+    st.data(),
+)
+def test_under_lamp_no_block_is_louder_than_another(updates, rules, share, per, data):
+    """Scores of a block may be in any unit; powers of two, so that nothing is rounded."""
+    updates = [[0.5, *values] for values in updates]  # no block does next to nothing
+    units = [2.0 ** data.draw(st.integers(-1, 1)) for _ in updates]
+    other = [[unit * v for v in values] for unit, values in zip(units, updates, strict=True)]
+    rules |= {"keep": share, "per": per, "normalizer": "lamp"}
+    one, two = make_plan(stats_with(updates), **rules), make_plan(stats_with(other), **rules)
+    assert one == two
 
 
 @given(updates, rules, st.floats(0, 2))
@@ -344,7 +412,7 @@ def test_a_size_is_met_and_no_channel_goes_in_vain(updates, rules, aim, share):
     thresholds = sorted({0.0, 2.0, *(value for update in updates for value in update)})
     plans = [make_plan(stats, threshold=value, **rules) for value in thresholds]
     limit = size(plans[-1]) + share * (size(plans[0]) - size(plans[-1]))
-    plan = make_plan(stats, **{aim: limit}, per="channel", **rules)
+    plan = make_plan(stats, **{aim: limit}, per="channel", normalizer="none", **rules)
     assert size(plan) <= limit
     largest = next(other for other in plans if size(other) <= limit)
     assert kept(plan) == kept(largest)
@@ -356,6 +424,7 @@ GOLDEN = """\
   "model": "0123456789abcdef",
   "aim": "50.00% of the channels",
   "by": "update",
+  "normalizer": "none",
   "per": "channel",
   "cutoff": 0.3,
   "blocks": [
@@ -460,9 +529,7 @@ def test_an_aim_counts_what_is_cut():
     assert STREAMS.cost(plan.kept_counts, plan.cut_counts).parameters == 33 + 36 + 32
     assert make_plan(
         STREAMS, parameters=101, per="channel", cut_carried=1.0
-    ) == dataclasses.replace(
-        plan, aim="at most 101 parameters, 100.00% of what is only carried cut"
-    )
+    ) == dataclasses.replace(plan, aim="at most 101 parameters, all of what is only carried cut")
     # s and t of one: 50 - 3 x 10 - 2 x 9 + 2 x 3 x 2 = 14, and b's projection 1 x 1
     with pytest.raises(PlanError, match="the least is 15 parameters"):
         make_plan(STREAMS, parameters=1, cut_carried=1.0)

@@ -481,6 +481,9 @@ def test_gates_are_drawn_on_the_score_of_the_plan():
     stats = gate_stats()
     assert "mean gate t" in pictures.gates(stats, make_plan(stats, keep=0.5, by="gate"))
     assert "mean update" in pictures.gates(stats, make_plan(stats, kept={"stage1_block1": [0]}))
+    # a cutoff that is a share, or divided by a cost, has no place on that axis
+    for rules, drawn in (({}, True), ({"normalizer": "lamp"}, False), ({"per": "macs"}, False)):
+        assert ("cutoff" in pictures.gates(stats, make_plan(stats, keep=0.5, **rules))) == drawn
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25])

@@ -105,13 +105,15 @@ def test_the_plan_is_the_one_that_the_dense_statistics_give_for_what_stays(untra
     model = table_net()
     stats = collect_stats(model, ROWS)
     _, plan = prune_in_rounds(
-        model, stats, dataset_of(ROWS), 3, "parameters", 300, by="gate", per="macs"
-    )
+        model, stats, dataset_of(ROWS), 3, "parameters", 300, by="gate", per="macs",
+        normalizer="lamp", cut_carried=0.0,
+    )  # fmt: skip
     kept = {block.name: block.kept for block in plan.blocks}
     assert plan.blocks == make_plan(stats, kept=kept).blocks
     assert plan.orders == make_plan(stats, kept=kept).orders
     assert (plan.model, plan.cutoff) == (stats.model, None)
-    assert (plan.aim, plan.by, plan.per) == ("at most 300 parameters, in 3 rounds", "gate", "macs")
+    assert plan.aim == "at most 300 parameters, in 3 rounds"
+    assert (plan.by, plan.normalizer, plan.per) == ("gate", "lamp", "macs")
     assert type(plan).from_json(plan.to_json()) == plan
 
 
@@ -238,6 +240,7 @@ def job(tmp_path_factory):
     result = hwkeras(
         "prune", folder / "net.keras", folder / "table.npz", "-o", folder / "run", "--parameters",
         "40%", "--rounds", 3, "--round-epochs", 2, "--batch-size", 32, "--seed", 5,
+        "--cut-carried", 0,  # what a round counts is then what its net has
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "round 2: 8/8" in result.stderr and "round 3" not in result.stderr  # 144 of 32, twice
@@ -287,7 +290,7 @@ def test_fine_tuning_comes_after_the_rounds_and_a_report_shows_both(run):
 
 
 def test_rounds_that_are_done_are_not_done_again_and_not_passed_off_as_others(run):
-    aim = Aim("parameters", 0.4, True, rounds=3, round_epochs=2)
+    aim = Aim("parameters", 0.4, True, cut_carried=0.0, rounds=3, round_epochs=2)
     training = dataclasses.replace(FINETUNE, batch_size=32, seed=5)
     before = [run.path(name).read_bytes() for name in ("plan.json", "pruned.keras")]
     data = run.data().load()
@@ -306,7 +309,7 @@ def test_a_record_from_before_there_were_rounds_is_one_round(run):
     assert hwkeras("prune", run.root, "--keep", 0.5, "--force").exit_code == 0
     record = run.record()
     assert "batch_size" not in record["steps"]["prune"]["settings"]  # nothing was trained
-    for name in ("cut_carried", "rounds", "round_epochs"):
+    for name in ("normalizer", "cut_carried", "rounds", "round_epochs"):
         del record["steps"]["prune"]["settings"][name]
     run.path("run.json").write_text(json.dumps(record))
     aim, data = Aim("keep", 0.5), run.data().load()

@@ -368,6 +368,7 @@ def image_net():
             "minimum": st.sampled_from([0, 1]),
             "protect": st.sampled_from([(), ("stage1_block2",)]),
             "by": st.sampled_from(["update", "gate"]),
+            "normalizer": st.sampled_from(["none", "lamp"]),
             "cut_carried": st.sampled_from([0.0, 0.0, 0.4, 1.0]),
         }
     ),

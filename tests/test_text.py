@@ -36,7 +36,7 @@ block  active  kept  share
 -----  ------  ----  -----
 a           6     3    50%
 b           6     2    33%
-channels with a mean update of at least 0.1, ranked by update: parameters 226 -> 111 \
+channels with a mean update of at least 0.1, ranked by mean update: parameters 226 -> 111 \
 (2.04 times fewer), MACs 149 -> 48 (3.10 times fewer)
 runs of channels 4 -> 2 by their order, at least 2"""
     )
@@ -51,7 +51,7 @@ def test_a_plan_that_cuts_the_stream():
     lines = text.plan(make_plan(stats, threshold=0.1, cut_carried=0.5), stats).splitlines()
     assert lines[4:] == [
         "channels with a mean update of at least 0.1, 50.00% of what is only carried cut, ranked by"
-        " update: parameters 226 -> 96 (2.35 times fewer), MACs 149 -> 42 (3.55 times fewer)",
+        " mean update: parameters 226 -> 96 (2.35 times fewer), MACs 149 -> 42 (3.55 times fewer)",
         "runs of channels 4 -> 2 by their order, at least 2",
         "channels cut out of the streams: 1 in all, a 6 -> 5",
     ]
@@ -67,3 +67,12 @@ a         6/6     0.3005    0.6000       0.3005         50%  |█       █ |
 b         6/6     0.1507    0.6000       0.1507         67%  |█      ▂▂ |
 10 images; histogram of mean gates, bins 0 0.005 0.01 0.02 0.05 0.1 0.2 0.3 0.5 0.7 1."""
     )
+
+
+def test_what_a_plan_ranked_by_reads_as_words():
+    plan = make_plan(STATS, parameters=150, cut_carried=0.0)
+    assert plan.ranking == "mean update as a share of what its block still does per parameter"
+    assert make_plan(STATS, macs=100, by="gate", cut_carried=0.0).ranking == (
+        "mean gate per multiply-accumulate"
+    )
+    assert make_plan(STATS, kept={}).ranking == "hand"
