@@ -19,8 +19,17 @@ import click
 from figures import write_figures
 from frontier import run_beside, slimmed
 
-AIMS = (("parameters", 0.02), ("macs", 0.05), ("parameters", 0.05))
-WAYS = ((0, 0.0), (0, 1.0), (4, 1.0), (8, 1.0), (2, 0.0), (4, 0.0))  # minimum, cut_carried
+AIMS = (
+    *(("parameters", share) for share in (0.02, 0.05, 0.1, 0.15, 0.04)),
+    *(("macs", share) for share in (0.05, 0.1, 0.2)),
+)
+WAYS = (  # minimum, cut_carried, normalizer
+    (0, 0.0, "none"), (0, 1.0, "none"), (0, 1.0, "lamp"), (0, 0.0, "lamp"), (4, 1.0, "lamp"),
+    (4, 1.0, "none"), (8, 1.0, "none"), (12, 1.0, "none"), (16, 1.0, "none"),
+    (2, 0.0, "none"), (4, 0.0, "none"),
+)  # fmt: skip
+# What rows do not name that were made before there was a choice.
+UNNAMED = {"normalizer": "none"}
 
 
 def measure(run, dataset, config, aim, show) -> dict[str, Any]:
@@ -38,6 +47,7 @@ def measure(run, dataset, config, aim, show) -> dict[str, Any]:
         "share": aim.value,
         "minimum": aim.minimum,
         "cut_carried": aim.cut_carried,
+        "normalizer": aim.normalizer,
         "kept": [len(block.kept) for block in own.plan().blocks],
         **dataclasses.asdict(model_cost(model)),
         "recalibrated": recalibrated,
@@ -46,7 +56,8 @@ def measure(run, dataset, config, aim, show) -> dict[str, Any]:
 
 
 def name_of(aim) -> str:
-    return f"{aim.kind}-{aim.value:g}-{aim.minimum}-{aim.cut_carried:g}"
+    name = f"{aim.kind}-{aim.value:g}-{aim.minimum}-{aim.cut_carried:g}"
+    return name if aim.normalizer == "none" else f"{name}-{aim.normalizer}"
 
 
 @click.command()
@@ -56,7 +67,7 @@ def name_of(aim) -> str:
 @click.option("--batch-size", default=256, show_default=True)
 @click.option("--learning-rate", default=0.1, show_default=True)
 @click.option("--precision", default="float32", show_default=True)
-@click.option("--only", multiple=True, help="Make only settings whose name begins so.")
+@click.option("--only", multiple=True, help="Make only settings of such names.")
 def main(run: Path, out: Path, only: tuple[str, ...], **settings) -> None:
     """Make the settings that are missing."""
     from export.aims import Aim
@@ -70,13 +81,14 @@ def main(run: Path, out: Path, only: tuple[str, ...], **settings) -> None:
     dataset = folder.data().load()
     config = dataclasses.replace(FINETUNE, **settings)
     for counts, share in AIMS:
-        for minimum, cut_carried in WAYS:
-            wanted = Aim(counts, share, relative=True, minimum=minimum, cut_carried=cut_carried)
-            if only and not name_of(wanted).startswith(only):
+        for minimum, cut_carried, normalizer in WAYS:
+            way = {"minimum": minimum, "cut_carried": cut_carried, "normalizer": normalizer}
+            wanted = Aim(counts, share, relative=True, **way)
+            if only and name_of(wanted) not in only:
                 continue
             rows = read_json(out, "deep cuts")["measurements"] if out.exists() else []
-            way = {"counts": counts, "share": share, "minimum": minimum, "cut_carried": cut_carried}
-            if any(way.items() <= row.items() for row in rows):
+            way |= {"counts": counts, "share": share}
+            if any(way.items() <= (UNNAMED | row).items() for row in rows):
                 continue
             try:
                 with progress_display() as show:

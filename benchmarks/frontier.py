@@ -5,11 +5,13 @@
 RUN holds a trained net and its gates (`hwkeras train`, `hwkeras gates`). "dense" is that net, made
 first: trained on with itself as its teacher. Every other row is the net in RUN, cut, recalibrated,
 and fine-tuned for the same epochs with the same settings, with "dense" as its teacher, so that a
-loss counts against a net trained as long. "narrow" is a net narrower throughout, trained from
-nothing for the epochs of training and fine-tuning together; "taylor", "l1" and "random" choose the
-channels otherwise (`rivals.py`); "rounds" is cut as "gates", but in two rounds that share the
-epochs of fine-tuning; "early" is cut from a net that was trained for half as long, which leaves the
-other half to fine-tuning. A row's test accuracy is read once, when it is done.
+loss counts against a net trained as long. "default" is cut as `hwkeras prune` cuts unless told
+otherwise; "gates" compares the scores of all blocks as they are and leaves the streams whole;
+"narrow" is a net narrower throughout, trained from nothing for the epochs of training and
+fine-tuning together; "taylor", "l1" and "random" choose the channels otherwise (`rivals.py`);
+"rounds" is cut as "gates", but in two rounds that share the epochs of fine-tuning; "early" is cut
+as "gates" from a net that was trained for half as long, which leaves the other half to fine-tuning.
+A row's test accuracy is read once, when it is done.
 
 A row that is done is written and not made again, so the command can be stopped and repeated; an
 unfinished one goes on at its last epoch. Several may run at once, each with --only rows of its own.
@@ -21,18 +23,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import click
-from figures import write_figures
+from figures import AS_THEY_ARE, write_figures
 
 # Of the dense net's parameters, the most telling first.
 SHARES = (0.15, 0.05, 0.02, 0.1, 0.04, 0.01, 0.3, 0.5)
 MAC_SHARES = (0.2, 0.1, 0.05)
 SEEDED = (0.15, 0.05, 0.02)  # the shares that are run with three seeds
-METHODS = ("gates", "narrow", "taylor", "l1", "random")
+METHODS = ("default", "gates", "narrow", "taylor", "l1", "random")
 IN_ROUNDS = (0.05, 0.02)  # the shares that are also cut in rounds
 ROUNDS, ROUND_EPOCHS = 2, 2
 EARLY = (0.02, 0.05)  # the shares that are also cut from a net trained for half as long
@@ -60,13 +61,13 @@ DENSE = Case("dense")  # trained on, and then the teacher of all others
 def cases() -> list[Case]:
     """Returns all rows, the most telling first: a stopped run shows a whole picture."""
     rows = [DENSE]
-    rows += [Case("gates", "parameters", share) for share in SHARES]
+    rows += [Case(m, "parameters", share) for share in SHARES for m in METHODS[:2]]
     rows += [Case("rounds", "parameters", share) for share in IN_ROUNDS]
     rows += [Case("early", "parameters", share) for share in EARLY]
-    rows += [Case("gates", "macs", share) for share in MAC_SHARES]
+    rows += [Case(m, "macs", share) for share in MAC_SHARES for m in METHODS[:2]]
     for share in (*SEEDED, *(share for share in SHARES if share not in SEEDED)):
-        rows += [Case(method, "parameters", share) for method in METHODS[1:]]
-    rows += [Case(method, "macs", share) for share in MAC_SHARES for method in METHODS[1:]]
+        rows += [Case(method, "parameters", share) for method in METHODS[2:]]
+    rows += [Case(method, "macs", share) for share in MAC_SHARES for method in METHODS[2:]]
     for seed in (1, 2):
         rows += [Case(m, "parameters", share, seed) for share in SEEDED for m in METHODS]
     return rows
@@ -84,7 +85,6 @@ def measure(case: Case, run, dataset, config, show) -> dict[str, Any]:
         return accuracy(predict_logits(model, split.images), split.labels)
 
     keras.backend.clear_session()
-    started = time.perf_counter()
     row: dict[str, Any] = dataclasses.asdict(case)
     config = dataclasses.replace(config, seed=case.seed)
     make = trained_narrow if case.method == "narrow" else cut
@@ -95,7 +95,6 @@ def measure(case: Case, run, dataset, config, show) -> dict[str, Any]:
         "validation": right(dataset.validation),
         "test": right(dataset.test),
         "test_images": len(dataset.test),
-        "seconds": round(time.perf_counter() - started, 1),
         "processor": machine()["processor"],  # rows may be made on several machines
     }
 
@@ -118,10 +117,15 @@ def cut(case: Case, run, dataset, config, show):
     most = case.share * getattr(stats.cost(), case.counts)
     if case == DENSE:
         aim = Aim("keep", 1.0)
-    elif case.method in ("gates", "early"):
+    elif case.method == "default":
         aim = Aim(case.counts, case.share, relative=True)
+    elif case.method in ("gates", "early"):
+        aim = Aim(case.counts, case.share, relative=True, **AS_THEY_ARE)
     elif case.method == "rounds":
-        aim = Aim(case.counts, case.share, relative=True, rounds=ROUNDS, round_epochs=ROUND_EPOCHS)
+        aim = Aim(
+            case.counts, case.share, relative=True, rounds=ROUNDS, round_epochs=ROUND_EPOCHS,
+            **AS_THEY_ARE,
+        )  # fmt: skip
     else:
         dense = load_model(run.need("train"))
         if case.method == "random":
@@ -246,8 +250,9 @@ def picture(rows: list[dict], counts: str) -> str:
             [p[counts] / 1e6 for p in marks], [100 * p["accuracy"] for p in marks], "x",
             color=PALE, label="published",
         )  # fmt: skip
-        marked = {m: (SERIES[i], MARKERS[i]) for i, m in enumerate((*METHODS, "dense"))}
-        marked |= {"rounds": (SERIES[0], "*"), "early": (SERIES[0], "X")}  # gates' nets as well
+        marked = {m: (SERIES[i], MARKERS[i]) for i, m in enumerate((*METHODS[1:], "dense"))}
+        others = {"default": "h", "rounds": "*", "early": "X"}  # gates' nets as well
+        marked |= {method: (SERIES[0], marker) for method, marker in others.items()}
         for method, (color, marker) in marked.items():
             found = [r for r in rows if r["method"] == method]
             found = sorted(found, key=lambda row: row[counts])

@@ -1,4 +1,4 @@
-"""Writes the README's tables from the committed reports and benchmarks.
+"""Writes the tables of README and notes from the committed reports and benchmarks.
 
     python benchmarks/readme.py            # after `results/` changed
 
@@ -19,6 +19,7 @@ from export.report import markdown_table
 from export.tables import Table, select
 
 ROOT = Path(__file__).resolve().parents[1]
+FILES = ("README.md", "results/cifar10/NOTES.md")
 COLUMNS = (
     "model", "variant", "bytes", "gzip bytes", "times smaller", "accuracy %", "± 95%",
     "points lost", "times faster", "partitions",
@@ -27,7 +28,7 @@ BLOCK = re.compile(r"(<!-- (results/\S+\.json) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def filled(text: str, root: Path = ROOT) -> str:
-    """Returns a README with its tables made anew from the reports they name."""
+    """Returns a text with its tables made anew from the reports they name."""
 
     def table(found: re.Match) -> str:
         content = (root / found[2]).read_text(encoding="utf-8")
@@ -100,11 +101,10 @@ def headline(measurements: list[dict]) -> Table:
 
 def frontier(measurements: list[dict]) -> Table:
     """Returns test accuracy, with the spread over seeds, at multiply-accumulates, by size for each
-    way to get there; the parameters are the gates' net's."""
+    way to get there; the parameters are the first one's."""
     made = {m["method"] for m in measurements}
-    methods = [
-        m for m in ("gates", "early", "rounds", "narrow", "taylor", "l1", "random") if m in made
-    ]
+    order = ("default", "gates", "early", "rounds", "narrow", "taylor", "l1", "random")
+    methods = [m for m in order if m in made]
 
     def cell(found: list[dict]) -> str:
         if not found:
@@ -113,24 +113,44 @@ def frontier(measurements: list[dict]) -> Table:
         spread = " to ".join(dict.fromkeys(f"{100 * end:.2f}" for end in ends))
         return f"{spread} @ {found[0]['macs'] / 1e6:.1f} M"
 
-    named = {"parameters": "parameters", "macs": "MACs"}
     rows = []
     dense = next(m for m in measurements if m["method"] == "dense")
     sizes = {(m["counts"], m["share"]) for m in measurements if m["method"] != "dense"}
     for counts, share in sorted(sizes, key=lambda size: (size[0] != "parameters", -size[1])):
         same = [m for m in measurements if (m["counts"], m["share"]) == (counts, share)]
         found = {method: [m for m in same if m["method"] == method] for method in methods}
-        ours = found["gates"][0] if found["gates"] else same[0]
+        first = next(some[0] for some in found.values() if some)
         cells = [cell(found[method]) for method in methods]
-        aim = f"{share:.0%} of the {named[counts]}"
-        rows.append((aim, f"{ours['parameters'] / 1e6:.2f} M", *cells))
+        rows.append((aim_words(counts, share), f"{first['parameters'] / 1e6:.2f} M", *cells))
     whole = ("not cut, trained on", f"{dense['parameters'] / 1e6:.2f} M", cell([dense]))
     rows.insert(0, (*whole, *[""] * (len(methods) - 1)))
     columns = ("aim", "parameters", *methods)
     return Table("Frontier", columns, "lr" + "r" * len(methods), tuple(rows))
 
 
+def aim_words(counts: str, share: float) -> str:
+    return f"{share:.0%} of the {'MACs' if counts == 'macs' else counts}"
+
+
+def deep_cuts(measurements: list[dict]) -> Table:
+    """Returns validation accuracy by aim and way to cut, the worst way to an aim first."""
+    rows = []
+    best = sorted(measurements, key=lambda m: (m["counts"] == "macs", m["share"], m["validation"]))
+    for m in best:
+        way = (m.get("normalizer", "none"), str(m["minimum"]), f"{m['cut_carried']:g}")
+        size = (f"{m['parameters']:,}", f"{m['macs'] / 1e6:.1f} M")
+        kept = ", ".join(map(str, m["kept"]))
+        accuracy = f"{100 * m['validation']:.2f}"
+        rows.append((aim_words(m["counts"], m["share"]), *way, *size, kept, accuracy))
+    columns = (
+        "aim", "normalizer", "minimum", "cut carried", "parameters", "MACs",
+        "kept, by block", "validation %",
+    )  # fmt: skip
+    return Table("Deep cuts", columns, "llrrrrlr", tuple(rows))
+
+
 TABLES = {
+    "deep_cuts.json": deep_cuts,
     "graph.json": forms,
     "latency_aim.json": latency_aims,
     "headline.json": headline,
@@ -139,5 +159,5 @@ TABLES = {
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in map(ROOT.joinpath, FILES):
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
