@@ -250,10 +250,11 @@ def picture(rows: list[dict], counts: str) -> str:
             [p[counts] / 1e6 for p in marks], [100 * p["accuracy"] for p in marks], "x",
             color=PALE, label="published",
         )  # fmt: skip
-        marked = {m: (SERIES[i], MARKERS[i]) for i, m in enumerate((*METHODS[1:], "dense"))}
-        others = {"default": "h", "rounds": "*", "early": "X"}  # gates' nets as well
-        marked |= {method: (SERIES[0], marker) for method, marker in others.items()}
-        for method, (color, marker) in marked.items():
+        # gates' nets share a color
+        marked = {"default": (SERIES[0], "*", 8)}
+        marked |= {m: (SERIES[i], MARKERS[i], 4) for i, m in enumerate((*METHODS[1:], "dense"))}
+        marked |= {"rounds": (SERIES[0], "h", 5), "early": (SERIES[0], "X", 5)}
+        for method, (color, marker, size) in marked.items():
             found = [r for r in rows if r["method"] == method]
             found = sorted(found, key=lambda row: row[counts])
             if not found:
@@ -262,7 +263,7 @@ def picture(rows: list[dict], counts: str) -> str:
             first = [r for r in found if (r["seed"], r["counts"]) == (0, counts)]
             axes.plot(
                 [r[counts] / 1e6 for r in found], [100 * r["test"] for r in found],
-                marker, color=color, markersize=4, label=method,
+                marker, color=color, markersize=size, label=method,
             )  # fmt: skip
             axes.plot(
                 [r[counts] / 1e6 for r in first], [100 * r["test"] for r in first], color=color,
