@@ -293,6 +293,9 @@ def prune(target, data, out, json_, force, **aims):
               show_default=True)  # fmt: skip
 @click.option("--distill", type=Number(0, 1), default=0.5, show_default=True,
               help="Weight of the teacher's answers against the labels.")  # fmt: skip
+@click.option("--start", metavar="MODEL", type=click.Path(path_type=Path),
+              help="A .keras model to go on from: the pruned one as an earlier fine-tuning left"
+                   " it.")  # fmt: skip
 @click.option("--teacher", metavar="MODEL", type=click.Path(path_type=Path),
               help="A .keras model to learn from that gives logits of the same classes; the dense"
                    " model by default.")  # fmt: skip
@@ -300,7 +303,7 @@ def prune(target, data, out, json_, force, **aims):
 @resume
 @force
 @as_json
-def finetune(target, data, json_, teacher, resume, force, **settings):
+def finetune(target, data, json_, start, teacher, resume, force, **settings):
     """Train a RUN's pruned model on, with the dense one, or a better one, as its teacher."""
     if Path(target).is_file():
         raise click.UsageError(
@@ -316,7 +319,7 @@ def finetune(target, data, json_, teacher, resume, force, **settings):
         run, dataset = _open(target, data)
         outcome = pipeline.finetune_slim(
             run, dataset, dataclasses.replace(FINETUNE, **settings),
-            teacher=teacher, resume=resume, force=force, progress=show,
+            start=start, teacher=teacher, resume=resume, force=force, progress=show,
         )  # fmt: skip
     _print_outcome(run.path("slim.keras"), outcome, json_)
 

@@ -216,6 +216,7 @@ def finetune_slim(
     dataset: Dataset,
     config: TrainConfig,
     *,
+    start: Path | None = None,
     teacher: Path | None = None,
     answers: Path | None = None,
     resume: bool = False,
@@ -224,20 +225,27 @@ def finetune_slim(
 ) -> dict[str, Any]:
     """Trains the pruned model on, with the dense model as its teacher; writes slim.keras.
 
-    `teacher` is a `.keras` model to learn from instead of the dense one; `answers` is a folder in
-    which the teacher's are kept for the next model that learns from it.
+    `start` is a `.keras` model to go on from, the pruned one with other weights, such as it has
+    after an earlier fine-tuning. `teacher` is one to learn from instead of the dense one; `answers`
+    is a folder in which the teacher's are kept for the next model that learns from it.
     """
-    settings = {**vars(config), "teacher": None}
+    settings = {**vars(config), "start": None, "teacher": None}
+    if start is not None:
+        begins = load_model(start)  # refused before its bytes are read as a whole
+        settings["start"] = _named(start)
     if teacher is not None:
-        teaches = load_model(teacher)  # refused before its bytes are read as a whole
-        digest = hashlib.sha256(teacher.read_bytes()).hexdigest()
-        settings["teacher"] = {"file": teacher.name, "sha256": digest}
+        teaches = load_model(teacher)
+        settings["teacher"] = _named(teacher)
     else:
         teaches = load_model(run.need("train"))
     if not run.is_due("finetune", settings, resume=resume, force=force):
         return run.record()["steps"]["finetune"]["outcome"]
     run.need("prune")
     model = load_model(run.path("pruned.keras"))
+    if start is not None:
+        if begins.get_config() != model.get_config():
+            raise RunError(f"{start} is not {run.path('pruned.keras')} with other weights")
+        model = begins
     checkpoint = _checkpoint(run, "checkpoint-finetune", resume, force)
     before = read_phases(run.path("history.csv"))
     before.pop("finetune", None)
@@ -268,6 +276,11 @@ def finetune_slim(
     run.finish("finetune", settings, outcome)
     remove(checkpoint)
     return outcome
+
+
+def _named(model: Path) -> dict[str, str]:
+    """Returns what a run's record says of a model file."""
+    return {"file": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
 
 
 def _checkpoint(run: RunFolder, name: str, resume: bool, force: bool) -> Path:

@@ -474,6 +474,28 @@ def test_fine_tuning_with_a_teacher_of_the_users(finished, tmp_path):
     assert (run / "slim.keras").read_bytes() == before
 
 
+def test_fine_tuning_goes_on_from_an_earlier_one(finished, tmp_path):
+    """With next to no learning rate, the outcome is what it started from."""
+    run = tmp_path / "run"
+    shutil.copytree(finished[0] / "run", run)
+    start, still = tmp_path / "start.keras", ["--epochs", 1, "--learning-rate", 1e-12]
+    shutil.copyfile(run / "slim.keras", start)
+    result = hwkeras("finetune", run, "--start", start, *still, "--force")
+    assert result.exit_code == 0, result.output
+    kernels = [load_model(path).layers[-1].get_weights()[0] for path in (start, run / "slim.keras")]
+    np.testing.assert_allclose(*kernels, rtol=1e-6)
+    assert not np.allclose(load_model(run / "pruned.keras").layers[-1].get_weights()[0], kernels[0])
+    settings = json.loads((run / "run.json").read_text())["steps"]["finetune"]["settings"]
+    assert settings["start"]["file"] == "start.keras"
+    fails(hwkeras("finetune", run, *still, "--resume"), "with start=")
+    before = (run / "slim.keras").read_bytes()
+    fails(
+        hwkeras("finetune", run, "--start", run / "dense.keras", "--force"),
+        "pruned.keras with other weights",
+    )
+    assert (run / "slim.keras").read_bytes() == before
+
+
 def test_all_takes_in_what_trains_if_asked():
     settings = {
         "variants": ("all",), "train_": True, "io": "float32", "limit_drop": None,
