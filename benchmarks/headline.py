@@ -1,24 +1,30 @@
 """The README's first table: the dense net, the poster's figures, and ours, each with int8 on top.
 
-    python benchmarks/headline.py DENSE RUN... -o results/cifar10/headline.json \\
+    python benchmarks/headline.py RUN... --dense DENSE -o results/cifar10/headline.json \\
         --models models/cifar10
 
-All are run folders with exported files, as the frontier leaves them: DENSE is the dense net trained
-on for as long as the others were fine-tuned, and points are lost against it. Accuracy and bytes are
-those that the exports measured; latency is measured here, all in turns. The runs' files, plans and
-histories take the place of those in the folder of models: quantized files first, float32 while
-there is room.
+All are run folders of the preset `poster` with exported files. DENSE is the dense net trained on,
+for no less than any other was trained in all: points are lost against it. The files of each RUN,
+its plan and its history join the folder of models, quantized files first, float32 while there is
+room. Without --dense the rows that `-o` holds stay beside those of the RUNs, as far as their plans
+are in that folder.
+
+Accuracy and bytes are those that the exports measured. Latency is measured here, all in turns; a
+row that has no file any more is timed by the same net with random weights: it has the same graph.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 from figures import write_figures
 
-VARIANTS = ("float32", "int8", "qat-int8")
+VARIANTS = ("float32", "dynamic", "int8", "qat-int8")
 ROOM = 9 * 2**20  # bytes, of all copied models together
 # Tomar's poster, CIFAR-10; its text gives sizes in "Mb" and no accuracy of the dense net.
 POSTER = {
@@ -48,51 +54,101 @@ def files(run, dense_parameters: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def keep(runs: list, found: list[list[dict[str, Any]]], folder: Path) -> None:
-    """Copies the runs' files, plans and histories, named by their share of parameters, to a folder
-    that held others of them."""
+def name_of(row: dict[str, Any]) -> str:
+    """Returns what the files of a row's net are named by: its share of the parameters."""
+    return f"slim-{100 * row['parameters_share']:.0f}"
+
+
+def plan_of(row: dict[str, Any], models: Path) -> Path:
+    """Returns where the plan of a row's net lies."""
+    return models / f"{name_of(row)}.plan.json"
+
+
+def keep(run, rows: list[dict[str, Any]], folder: Path) -> None:
+    """Copies a run's plan, its history and what there is room for of its files to a folder."""
     from export.bundle import read_sidecar, sidecar_path, write_model
     from hwkeras.files import write_text
 
-    for old in folder.glob("slim-*"):
+    name = name_of(rows[0])
+    for old in (*folder.glob(f"{name}-*"), *folder.glob(f"{name}.*")):
         old.unlink()
-    for run, rows in zip(runs, found, strict=True):
-        name = f"slim-{100 * rows[0]['parameters_share']:.0f}"
-        write_text(folder / f"{name}.plan.json", run.path("plan.json").read_text("utf-8"))
-        write_text(folder / f"{name}.history.csv", run.path("history.csv").read_text("utf-8"))
-    room = ROOM - sum(path.stat().st_size for path in folder.iterdir() if path.suffix != ".tflite")
-    every = [row for rows in found for row in rows]
-    for row in sorted(every, key=lambda row: row["variant"] == "float32"):
+    write_text(plan_of(rows[0], folder), run.path("plan.json").read_text("utf-8"))
+    write_text(folder / f"{name}.history.csv", run.path("history.csv").read_text("utf-8"))
+    room = ROOM - sum(path.stat().st_size for path in folder.iterdir())
+    for row in sorted(rows, key=lambda row: row["variant"] == "float32"):
         if row["bytes"] + 2**12 > room:  # its sidecar takes some too
             continue
-        row["file"] = f"slim-{100 * row['parameters_share']:.0f}-{row['variant']}.tflite"
+        row["file"] = f"{name}-{row['variant']}.tflite"
         sidecar = read_sidecar(sidecar_path(row["path"]))
         write_model(folder / row["file"], row["path"].read_bytes(), sidecar)
         room -= row["bytes"] + 2**12
 
 
-@click.command()
-@click.argument("dense", type=click.Path(path_type=Path))
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
-@click.option("--models", type=click.Path(path_type=Path), help="Where the runs' files go.")
-@click.option("--times", default=200, show_default=True, help="Inferences to time of each file.")
-def main(dense: Path, runs: tuple[Path, ...], out: Path, models: Path | None, times: int) -> None:
-    """Gather the files of the runs and time them together."""
-    from export import timing
-    from export.runfolder import RunFolder
+def of_random_weights(row: dict[str, Any], models: Path) -> bytes:
+    """Returns a file of the net that a row is of, as it is before it has learnt anything."""
+    import numpy as np
 
-    first = RunFolder.open(dense)
-    whole = first.record()["steps"]["finetune"]["outcome"]["parameters"]
-    rows: list[dict[str, Any]] = [row | {"model": "dense"} for row in files(first, whole)]
-    opened = [RunFolder.open(run) for run in runs]
-    found = [files(run, whole) for run in opened]
-    if models:
-        keep(opened, found, models)
-    rows += [row for each in found for row in each]
-    costs = timing.bench([str(row.pop("path")) for row in rows], times)
+    from export.quantize import make_variant
+    from export.tflite import convert
+    from hwkeras import PRESETS, apply_plan, highway_net
+    from hwkeras.plan import PruningPlan
+    from hwkeras.stats import model_cost, model_digest
+
+    net = highway_net(PRESETS["poster"], (32, 32, 3), 10)
+    if row["model"] != "dense":
+        plan = PruningPlan.from_json(plan_of(row, models).read_text("utf-8"))
+        net = apply_plan(net, dataclasses.replace(plan, model=model_digest(net)))
+    if model_cost(net).parameters != row["parameters"]:
+        raise click.ClickException(f"the plan of {name_of(row)} does not make the net of its row")
+    images = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), np.uint8)
+    return make_variant(convert(net), row["variant"], images)
+
+
+def time_together(rows: list[dict[str, Any]], models: Path, times: int) -> None:
+    """Adds each row's latency; the rows lose their paths."""
+    from export import timing
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for index, row in enumerate(rows):
+            path = row.pop("path", models / row.get("file", "no file"))
+            if not path.is_file():
+                path = Path(folder) / f"{index}.tflite"
+                path.write_bytes(of_random_weights(row, models))
+            paths.append(str(path))
+        costs = timing.bench(paths, times)
     for row, cost in zip(rows, costs, strict=True):
         row["latency_ms"] = round(cost.latencies[0].median_ms, 4)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+@click.option("--models", type=click.Path(path_type=Path), required=True, help="Where files go.")
+@click.option("--dense", type=click.Path(path_type=Path), help="The dense net's run.")
+@click.option("--times", default=200, show_default=True, help="Inferences to time of each file.")
+def main(runs: tuple[Path, ...], out: Path, models: Path, dense: Path | None, times: int) -> None:
+    """Gather the files of the runs and time them together."""
+    from export.runfolder import RunFolder
+
+    if dense:
+        first = RunFolder.open(dense)
+        whole = first.record()["steps"]["finetune"]["outcome"]["parameters"]
+        rows: list[dict[str, Any]] = [row | {"model": "dense"} for row in files(first, whole)]
+    elif out.exists():
+        rows = json.loads(out.read_text("utf-8"))["measurements"]
+        rows = [row for row in rows if row["model"] == "dense" or plan_of(row, models).exists()]
+        rows = [row for row in rows if "bytes" in row]  # the poster's has been measured elsewhere
+        whole = rows[0]["parameters"]
+    else:
+        raise click.UsageError(f"there is no {out} yet: name the dense net's run with --dense")
+    for run in map(RunFolder.open, runs):
+        found = files(run, whole)
+        keep(run, found, models)
+        rows = [row for row in rows if name_of(row) != name_of(found[0])] + found
+    rows.sort(key=lambda row: -row["parameters"])
+    time_together(rows, models, times)
+    for row in rows:
         row["lost"] = round(100 * (rows[0]["accuracy"] - row["accuracy"]), 2)
         click.echo(
             f"{row['model']:<6} {row['variant']:<8} {row['bytes']:>11,} B {row['accuracy']:.2%}"
