@@ -90,6 +90,7 @@ def of_random_weights(row: dict[str, Any], models: Path) -> bytes:
 
     from export.quantize import make_variant
     from export.tflite import convert
+    from export.tfmot import TRAINED
     from hwkeras import PRESETS, apply_plan, highway_net
     from hwkeras.plan import PruningPlan
     from hwkeras.stats import model_cost, model_digest
@@ -101,7 +102,8 @@ def of_random_weights(row: dict[str, Any], models: Path) -> bytes:
     if model_cost(net).parameters != row["parameters"]:
         raise click.ClickException(f"the plan of {name_of(row)} does not make the net of its row")
     images = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), np.uint8)
-    return make_variant(convert(net), row["variant"], images)
+    variant = "int8" if row["variant"] in TRAINED else row["variant"]
+    return make_variant(convert(net, variant), variant, images)
 
 
 def time_together(rows: list[dict[str, Any]], models: Path, times: int) -> None:
