@@ -10,6 +10,7 @@ import numpy as np
 
 from export import names
 from export.calibration import samples_of, tensor_ranges
+from export.compensation import compensated
 from export.packing import pack, unpack
 from export.runtime import Images, allocated
 from export.silence import silenced
@@ -42,7 +43,8 @@ def make_variant(
         variant: one of `VARIANTS`. "float16", "dynamic" and "int4" store weights in fewer bits;
             "int8" and "int16x8" store and compute activations in integers as well.
         calibration: real inputs `(n, ...)` as the model takes them, n >= 8, or one such array for
-            each input by name; needed for "int8" and "int16x8" and unused otherwise.
+            each input by name; needed for "int8" and "int16x8". With them "int4" rounds its
+            weights together, else each to the nearest value. Unused otherwise.
         io: type of the inputs and outputs; other than "float32" for "int8" only.
         keep_float: names of operators, layers or blocks that stay in float.
         one_scale: in "int8", a kernel's channels share one scale, so that equal weights stay equal.
@@ -60,14 +62,20 @@ def make_variant(
         raise ExportError(f"{variant} takes and gives float32; {io} goes with the variant int8")
     if variant == "float32":
         return content
-    samples = samples_of(content, calibration) if variant in _COVERED else []
+    uses_images = variant in _COVERED or (variant == "int4" and calibration is not None)
+    samples = samples_of(content, calibration) if uses_images else []
     kept: list[str] = []
     for name in keep_float:
         kept += named_operators(content, name)
         if not named_operators(content, name):
             raise ExportError(f"no operator, layer or block {name!r} to keep in float")
+    recipe = _recipe(content, variant, io, kept, one_scale)
+    if variant == "int4" and samples:
+        as_they_are = {*_at_8_bits(content), *kept}
+        names_of_4 = [name for _, name in _kernels(content) if name not in as_they_are]
+        content = compensated(content, samples, dict.fromkeys(names_of_4, 4))
     with silenced():
-        return _quantize(content, variant, _recipe(content, variant, io, kept, one_scale), samples)
+        return _quantize(content, variant, recipe, samples)
 
 
 def named_operators(content: bytes, name: str) -> list[str]:
@@ -81,7 +89,8 @@ def named_operators(content: bytes, name: str) -> list[str]:
 def _quantize(content, variant, recipe, samples) -> bytes:
     from litert_quantizer import quantizer
 
-    ranges = tensor_ranges(content, samples, recipe, _COVERED[variant]) if samples else None
+    covered = _COVERED.get(variant)
+    ranges = tensor_ranges(content, samples, recipe, covered) if covered else None
     result = quantizer.Quantizer(content, recipe).quantize(
         ranges, enable_progress_bar=False, enable_progress_report=False
     )
@@ -139,13 +148,7 @@ def _any_of(outputs: Sequence[str]) -> str:
 
 def _at_8_bits(content: bytes) -> list[str]:
     """Returns the output names of the kernels that int4 keeps at 8 bits."""
-    interpreter = allocated(content, delegate=False)
-    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-    kernels = [
-        (int(np.prod(tensors[node["inputs"][1]]["shape"])), tensors[node["outputs"][0]]["name"])
-        for node in interpreter._get_ops_details()
-        if node["op_name"] in names.WEIGHTED
-    ]
+    kernels = _kernels(content)
     kept = [kernels[0][1], kernels[-1][1]] if kernels else []
     budget = _SHARE_AT_8_BITS * sum(size for size, _ in kernels)
     for size, name in sorted(kernels):
@@ -154,3 +157,14 @@ def _at_8_bits(content: bytes) -> list[str]:
             break
         kept.append(name)
     return kept
+
+
+def _kernels(content: bytes) -> list[tuple[int, str]]:
+    """Returns how many weights each kernel has, and the name of what is computed with it."""
+    interpreter = allocated(content, delegate=False)
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    return [
+        (int(np.prod(tensors[node["inputs"][1]]["shape"])), tensors[node["outputs"][0]]["name"])
+        for node in interpreter._get_ops_details()
+        if node["op_name"] in names.WEIGHTED
+    ]

@@ -188,13 +188,21 @@ def graph(content: bytes) -> GraphInfo:
     return GraphInfo(operators(content), partitions, dict(counts.most_common()))
 
 
-def allocated(content: bytes, threads: int = 1, delegate: bool = True) -> Interpreter:
-    """Returns an interpreter that is ready to run; `delegate` says whether XNNPACK takes part.
+def allocated(
+    content: bytes, threads: int = 1, delegate: bool = True, keep_all: bool = False
+) -> Interpreter:
+    """Returns an interpreter that is ready to run.
+
+    Args:
+        content: of a .tflite.
+        threads: of the runtime.
+        delegate: whether XNNPACK takes part.
+        keep_all: whether every tensor can be read after a run, for more memory.
 
     Raises:
         ModelFileError: if the model is broken or holds an operator that the runtime lacks.
     """
-    interpreter = _build(content, threads, delegate)
+    interpreter = _build(content, threads, delegate, keep_all)
     try:
         with silenced():
             interpreter.allocate_tensors()
@@ -203,7 +211,7 @@ def allocated(content: bytes, threads: int = 1, delegate: bool = True) -> Interp
     return interpreter
 
 
-def _build(content: bytes, threads: int, delegate: bool) -> Interpreter:
+def _build(content: bytes, threads: int, delegate: bool, keep_all: bool = False) -> Interpreter:
     if content[4:8] != b"TFL3":
         kind = "an empty file" if not content else f"{len(content):,} bytes of something else"
         raise ModelFileError(f"expected a .tflite model, found {kind}")
@@ -215,6 +223,7 @@ def _build(content: bytes, threads: int, delegate: bool) -> Interpreter:
                 model_content=content,
                 num_threads=threads,
                 experimental_op_resolver_type=resolver,
+                experimental_preserve_all_tensors=keep_all,
             )
     except (ValueError, RuntimeError) as error:
         raise ModelFileError(
