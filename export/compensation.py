@@ -22,6 +22,8 @@ from export.tflite import SIGNATURE
 
 _DAMPING = 0.01  # of the mean square of what is read: how little to trust few images
 _POSITIONS = 64  # of an image, that are enough to see what goes together
+_TOGETHER = 16  # images whose products are made at once, which is faster
+_BLOCK = 64  # weights of a row, after which those behind them are brought up to date at once
 _WIDEST = 8192  # weights of a row: wider ones would take minutes and gigabytes
 _CLIPPED = np.linspace(1.0, 0.5, 26)  # shares of its largest weight that a channel may be cut to
 
@@ -66,13 +68,19 @@ def rounded(kernel: np.ndarray, square: np.ndarray, bits: int) -> np.ndarray:
     inverse = np.linalg.inv(square[np.ix_(order, order)])
     factor = np.linalg.cholesky((inverse + inverse.T) / 2).T  # upper
     left, result = kernel[:, order].astype(np.float64), np.empty_like(kernel)
-    for place, column in enumerate(order):
-        values = np.clip(np.rint(left[:, place] / steps), -levels, levels)
-        fixed = largest == column  # by which the quantizer will find the step again
-        values[fixed] = levels * np.sign(kernel[fixed, column])
-        result[:, column] = values * steps
-        error = (left[:, place] - values * steps) / factor[place, place]
-        left[:, place:] -= np.outer(error, factor[place, place:])
+    for first in range(0, len(order), _BLOCK):
+        block = slice(first, min(first + _BLOCK, len(order)))
+        errors = np.empty((len(kernel), block.stop - first))
+        for place, column in enumerate(order[block], first):
+            values = np.clip(np.rint(left[:, place] / steps), -levels, levels)
+            fixed = largest == column  # by which the quantizer will find the step again
+            values[fixed] = levels * np.sign(kernel[fixed, column])
+            result[:, column] = values * steps
+            error = errors[:, place - first] = (left[:, place] - result[:, column]) / factor[
+                place, place
+            ]
+            left[:, place : block.stop] -= np.outer(error, factor[place, place : block.stop])
+        left[:, block.stop :] -= errors @ factor[block, block.stop :]
     return result
 
 
@@ -179,10 +187,14 @@ def _mean_squares(
     random = np.random.default_rng(0)
     sums: list[Any] = [0.0] * len(layers)
     counts = [0] * len(layers)
-    for sample in samples:
-        run(**sample)
-        for index, layer in enumerate(layers):
-            rows = layer.read(interpreter.get_tensor(layer.source), random)
+    for first in range(0, len(samples), _TOGETHER):
+        reads: list[list[np.ndarray]] = [[] for _ in layers]
+        for sample in samples[first : first + _TOGETHER]:
+            run(**sample)
+            for layer, read in zip(layers, reads, strict=True):
+                read.append(layer.read(interpreter.get_tensor(layer.source), random))
+        for index, read in enumerate(reads):
+            rows = np.concatenate(read)
             sums[index] = sums[index] + rows.T @ rows
             counts[index] += len(rows)
     return [total / count for total, count in zip(sums, counts, strict=True)]
