@@ -24,7 +24,7 @@ from typing import Any
 import click
 from figures import write_figures
 
-VARIANTS = ("float32", "dynamic", "int8", "qat-int8")
+VARIANTS = ("float32", "dynamic", "int8", "qat-int8", "int4")
 ROOM = 9 * 2**20  # bytes, of all copied models together
 # Tomar's poster, CIFAR-10; its text gives sizes in "Mb" and no accuracy of the dense net.
 POSTER = {
