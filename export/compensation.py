@@ -9,7 +9,7 @@ Pre-trained Transformers", 2023; litert-quantizer has it for dense layers only.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,12 @@ _WIDEST = 8192  # weights of a row: wider ones would take minutes and gigabytes
 _CLIPPED = np.linspace(1.0, 0.5, 26)  # shares of its largest weight that a channel may be cut to
 
 
-def compensated(content: bytes, samples: Sequence[Sample], bits: Mapping[str, int]) -> bytes:
+def compensated(
+    content: bytes,
+    samples: Sequence[Sample],
+    bits: Mapping[str, int],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> bytes:
     """Returns a .tflite whose kernels hold few values, which rounding by min and max keeps.
 
     Depthwise and grouped convolutions stay as they are, and kernels that several operators read or
@@ -38,16 +43,19 @@ def compensated(content: bytes, samples: Sequence[Sample], bits: Mapping[str, in
         content: of a float32 .tflite.
         samples: from `export.calibration.samples_of`.
         bits: of the weights of some convolutions and dense layers, by the names of their outputs.
+        progress: called with (images and kernels done, images and kernels in all).
     """
     model = unpack(content)
     (graph,) = model.subgraphs
     layers = [layer for layer in _layers(model) if layer.name in bits]
-    squares = _mean_squares(content, samples, layers)
-    for layer, square in zip(layers, squares, strict=True):
+    total = len(samples) + len(layers)
+    squares = _mean_squares(content, samples, layers, lambda done: progress(done, total))
+    for done, (layer, square) in enumerate(zip(layers, squares, strict=True), len(samples) + 1):
         buffer = model.buffers[graph.tensors[layer.kernel].buffer]
         kernel = np.frombuffer(buffer.data.tobytes(), np.float32)
         rows = kernel.reshape(layer.outputs, -1)
         buffer.data = np.frombuffer(rounded(rows, square, bits[layer.name]).tobytes(), np.uint8)
+        progress(done, total)
     return pack(model)
 
 
@@ -179,7 +187,10 @@ def _layers(model: schema.ModelT) -> list[_Layer]:
 
 
 def _mean_squares(
-    content: bytes, samples: Sequence[Sample], layers: Sequence[_Layer]
+    content: bytes,
+    samples: Sequence[Sample],
+    layers: Sequence[_Layer],
+    on_images: Callable[[int], None],
 ) -> list[np.ndarray]:
     """Returns, for each layer, the mean products of what it reads, `(inputs, inputs)`."""
     interpreter = allocated(content, threads=2, delegate=False, keep_all=True)
@@ -197,4 +208,5 @@ def _mean_squares(
             rows = np.concatenate(read)
             sums[index] = sums[index] + rows.T @ rows
             counts[index] += len(rows)
+        on_images(min(first + _TOGETHER, len(samples)))
     return [total / count for total, count in zip(sums, counts, strict=True)]

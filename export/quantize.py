@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ def make_variant(
     io: str = "float32",
     keep_float: Sequence[str] = (),
     one_scale: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bytes:
     """Returns a variant of a float32 .tflite.
 
@@ -48,6 +49,7 @@ def make_variant(
         io: type of the inputs and outputs; other than "float32" for "int8" only.
         keep_float: names of operators, layers or blocks that stay in float.
         one_scale: in "int8", a kernel's channels share one scale, so that equal weights stay equal.
+        progress: called with (steps done, steps in all) by "int4", which takes its time.
 
     Raises:
         ExportError: if there is no such variant, `io` does not go with it, nothing has a name of
@@ -73,7 +75,7 @@ def make_variant(
     if variant == "int4" and samples:
         as_they_are = {*_at_8_bits(content), *kept}
         names_of_4 = [name for _, name in _kernels(content) if name not in as_they_are]
-        content = compensated(content, samples, dict.fromkeys(names_of_4, 4))
+        content = compensated(content, samples, dict.fromkeys(names_of_4, 4), progress)
     with silenced():
         return _quantize(content, variant, recipe, samples)
 

@@ -99,7 +99,7 @@ def export_run(
         resume: return what was measured before, if it was with these settings.
         force: replace an export that exists.
         progress: called with ("export", images done, images in all), and for each variant that is
-            trained with ("slim-qat-int8", steps done, steps in all).
+            trained or takes long to round with ("slim-qat-int8", steps done, steps in all).
 
     Raises:
         ExportError: if a model cannot be converted or trained on, or a variant fails its check.
@@ -217,6 +217,7 @@ def _export_model(
             config.io if int8 else "float32",
             keep_float=kept,
             one_scale=variant in CLUSTERED,
+            progress=lambda done, steps, key=key: progress(key, done, steps),
         )
         content = with_labels(content, dataset.classes)
         check = verify(

@@ -155,7 +155,16 @@ def test_int4_ships_the_values_that_were_found():
     x = layers.Activation("sigmoid")(layers.Conv2D(32, 3, name="middle")(x))
     outputs = layers.Dense(4, name="last")(layers.GlobalAveragePooling2D()(x))
     content = convert(keras.Model(inputs, outputs), "int4")
-    expected = kernels(compensated(content, samples_of(content, LEARNT), {"middle": 4}))
+    calls = []
+    expected = kernels(
+        compensated(
+            content,
+            samples_of(content, LEARNT),
+            {"middle": 4},
+            lambda *done: calls.append(done),
+        )
+    )
+    assert calls == [(16, 33), (32, 33), (33, 33)]
     shipped = make_variant(content, "int4", LEARNT)
     interpreter = allocated(shipped, delegate=False)
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
