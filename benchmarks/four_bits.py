@@ -41,7 +41,8 @@ def main(run: Path, out: Path, images: int) -> None:
     model, split = load_model(source), dataset.validation
     shown, labels = split.images[:images], split.labels[:images]
     graphs = {variant: convert(model, variant) for variant, _ in FILES}
-    reference = predict(convert(model), shown)
+    float32 = convert(model)
+    reference = predict(float32, shown)
     rows: list[dict[str, Any]] = []
 
     def add(variant: str, calibrated: int, content: bytes, logits, seconds: float) -> None:
@@ -55,7 +56,7 @@ def main(run: Path, out: Path, images: int) -> None:
         )  # fmt: skip
         click.echo(rows[-1])
 
-    add("float32", 0, convert(model), reference, 0.0)
+    add("float32", 0, float32, reference, 0.0)
     for variant, count in FILES:
         calibration = some_images(dataset.train.images, count) if count else None
         start = time.perf_counter()

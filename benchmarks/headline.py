@@ -1,4 +1,4 @@
-"""The README's first table: the dense net, the poster's figures, and ours, each with int8 on top.
+"""The README's first table: the dense net, the poster's figures, and ours, each quantized on top.
 
     python benchmarks/headline.py RUN... --dense DENSE -o results/cifar10/headline.json \\
         --models models/cifar10

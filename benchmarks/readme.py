@@ -62,6 +62,25 @@ def forms(measurements: list[dict]) -> Table:
     return Table("Forms", columns, "lr" + "r" * 7, tuple(rows))
 
 
+def four_bits(measurements: list[dict]) -> Table:
+    """Returns how near each file's answers are to those of float32."""
+    rows = []
+    for row in measurements:
+        images = row["calibration_images"]
+        rounding = ", together" if images else ", each to the nearest"
+        rows.append(
+            (
+                row["variant"] + (rounding if row["variant"] == "int4" else ""),
+                str(images or ""),
+                f"{row['bytes']:,}",
+                f"{row['accuracy']:.2%}"[:-1],
+                f"{row['squared_difference']:.4f}",
+            )
+        )
+    columns = ("file", "calibration images", "bytes", "validation %", "squared difference")
+    return Table("Four bits", columns, "lrrrr", tuple(rows))
+
+
 def latency_aims(measurements: list[dict]) -> Table:
     """Returns the time of plans that count different things, against the dense net's."""
     found = {(m["type"], m["aim"], m["counts"]): m for m in measurements}
@@ -150,6 +169,7 @@ def deep_cuts(measurements: list[dict]) -> Table:
 
 
 TABLES = {
+    "four_bits.json": four_bits,
     "deep_cuts.json": deep_cuts,
     "graph.json": forms,
     "latency_aim.json": latency_aims,

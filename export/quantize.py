@@ -71,11 +71,12 @@ def make_variant(
         kept += named_operators(content, name)
         if not named_operators(content, name):
             raise ExportError(f"no operator, layer or block {name!r} to keep in float")
-    recipe = _recipe(content, variant, io, kept, one_scale)
-    if variant == "int4" and samples:
-        as_they_are = {*_at_8_bits(content), *kept}
-        names_of_4 = [name for _, name in _kernels(content) if name not in as_they_are]
-        content = compensated(content, samples, dict.fromkeys(names_of_4, 4), progress)
+    kernels = _kernels(content) if variant == "int4" else []
+    at_8_bits = _at_8_bits(kernels)
+    if samples and kernels:
+        at_4_bits = {name for _, name in kernels} - {*at_8_bits, *kept}
+        content = compensated(content, samples, dict.fromkeys(at_4_bits, 4), progress)
+    recipe = _recipe(variant, io, kept, one_scale, at_8_bits)
     with silenced():
         return _quantize(content, variant, recipe, samples)
 
@@ -100,7 +101,7 @@ def _quantize(content, variant, recipe, samples) -> bytes:
 
 
 def _recipe(
-    content: bytes, variant: str, io: str, in_float: Sequence[str], one_scale: bool
+    variant: str, io: str, in_float: Sequence[str], one_scale: bool, at_8_bits: Sequence[str]
 ) -> list[dict[str, Any]]:
     from litert_quantizer import qtyping
     from litert_quantizer.algorithm_manager import AlgorithmName
@@ -118,7 +119,7 @@ def _recipe(
         # Dynamic, not weight-only: the answers are as good and it is faster. XNNPACK
         # takes int4 in dense layers only; convolutions run in the runtime's own kernels.
         manager.add_dynamic_config(".*", everything, 4)
-        manager.add_dynamic_config(_any_of(_at_8_bits(content)), everything, 8)
+        manager.add_dynamic_config(_any_of(at_8_bits), everything, 8)
     else:
         bits, granularity = 16 if variant == "int16x8" else 8, qtyping.QuantGranularity
         scales = granularity.TENSORWISE if one_scale else granularity.CHANNELWISE
@@ -148,9 +149,8 @@ def _any_of(outputs: Sequence[str]) -> str:
     return f"^({'|'.join(map(re.escape, outputs))});?$"
 
 
-def _at_8_bits(content: bytes) -> list[str]:
-    """Returns the output names of the kernels that int4 keeps at 8 bits."""
-    kernels = _kernels(content)
+def _at_8_bits(kernels: Sequence[tuple[int, str]]) -> list[str]:
+    """Returns which of the kernels that `_kernels` found int4 keeps at 8 bits."""
     kept = [kernels[0][1], kernels[-1][1]] if kernels else []
     budget = _SHARE_AT_8_BITS * sum(size for size, _ in kernels)
     for size, name in sorted(kernels):

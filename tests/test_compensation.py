@@ -149,13 +149,18 @@ def test_a_kernel_of_very_long_rows_stays(monkeypatch):
         assert changed is (widest == 486)
 
 
-def test_int4_ships_the_values_that_were_found():
+def three_layers():
+    """Returns a file of which int4 gives four bits to the layer "middle" alone."""
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((9, 9, 6), name="image")
     x = layers.Activation("sigmoid")(layers.Conv2D(8, 3, name="first")(inputs))
     x = layers.Activation("sigmoid")(layers.Conv2D(32, 3, name="middle")(x))
     outputs = layers.Dense(4, name="last")(layers.GlobalAveragePooling2D()(x))
-    content = convert(keras.Model(inputs, outputs), "int4")
-    calls = []
+    return convert(keras.Model(inputs, outputs), "int4")
+
+
+def test_int4_ships_the_values_that_were_found():
+    content, calls = three_layers(), []
     expected = kernels(
         compensated(
             content,
@@ -180,8 +185,18 @@ def test_int4_ships_the_values_that_were_found():
     np.testing.assert_allclose(values * scales, expected["middle"], rtol=1e-5, atol=1e-7)
 
 
-def test_int4_kept_in_float_is_left_alone():
-    content = file_of(LAYERS["same"])
-    (name,) = kernels(content)
-    made = make_variant(content, "int4", LEARNT, keep_float=[name])
-    np.testing.assert_array_equal(predict(made, UNSEEN), predict(content, UNSEEN))
+def test_without_images_int4_rounds_each_weight_to_the_nearest():
+    content = three_layers()
+    with_images, without = (make_variant(content, "int4", *given) for given in ((LEARNT,), ()))
+    assert len(with_images) == len(without)
+    assert distance(with_images, content) < 0.6 * distance(without, content)
+
+
+def test_int4_leaves_alone_what_is_kept_in_float():
+    content = three_layers()
+    made = make_variant(content, "int4", LEARNT, keep_float=["middle"])
+    interpreter = allocated(made, delegate=False)
+    (kernel,) = (t for t in interpreter.get_tensor_details() if t["name"] == "middle:1")
+    assert kernel["dtype"] is np.float32
+    found = interpreter.get_tensor(kernel["index"])
+    np.testing.assert_array_equal(found.reshape(32, -1), kernels(content)["middle"])
