@@ -70,6 +70,9 @@ class Number(click.FloatRange):
             self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
 
+    def _describe_range(self):
+        return super()._describe_range() if (self.min, self.max) != (None, None) else ""
+
 
 class Threads(click.ParamType):
     """Numbers of threads, `1,4,all`, as a tuple; `all` is None."""
@@ -124,10 +127,11 @@ train_options = options(
                  default="parameters", show_default=True, help="What the penalty counts."),
     click.option("--penalty-table", type=click.Path(),
                  help="Made by `hwkeras latency`; for --penalty-cost latency."),
-    click.option("--augment/--no-augment", default=None,
-                 help="Flips and crops; by default where the data allows it."),
 )  # fmt: skip
 fit_options = options(
+    click.option("--augment/--no-augment", default=None,
+                 help="Flips and crops; by default as the run was trained, which is where the data"
+                 " allows it."),
     click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True),
     click.option("--precision", default="float32", show_default=True,
                  type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])),
@@ -267,7 +271,7 @@ def gates(target, data, out, json_, force):
 def prune(target, data, out, json_, force, **aims):
     """Plan what to cut, cut it, and recalibrate the batch norms.
 
-    Batch size, precision, optimizer and seed are of the training between --rounds.
+    Augmentation, batch size, precision, optimizer and seed are of the training between --rounds.
     """
     _require_one_aim(aims)
     with _work() as show:
@@ -278,7 +282,7 @@ def prune(target, data, out, json_, force, **aims):
 
         run, dataset = _open(target, data, out, force)
         pipeline.gates(run, dataset, resume=True, progress=show)
-        names = ("batch_size", "precision", "optimizer", "seed")
+        names = ("augment", "batch_size", "precision", "optimizer", "seed")
         training = dataclasses.replace(FINETUNE, **{name: aims[name] for name in names})
         plan = pipeline.prune(run, dataset, _aim(aims), training, force=force, progress=show)
         stats = run.stats()
@@ -524,7 +528,7 @@ def _data_config(data: str, settings: dict):
 
     return DataConfig(
         data, settings["validation"], settings["split_seed"], settings["image_size"],
-        settings["max_bad"],
+        settings["max_bad"], settings.get("augment"),
     )  # fmt: skip
 
 
@@ -533,6 +537,8 @@ def _open(target: str, data: str | None, out: Path | None = None, force: bool = 
     from export import pipeline
 
     if not Path(target).is_file():
+        if out is not None and not Path(target).exists():
+            raise click.UsageError(f"{target}: no such file; expected a .keras MODEL")
         if out is not None:
             raise click.UsageError(f"{target} is a run, which is worked on where it is; -o is for a"
                                    " MODEL")  # fmt: skip
@@ -555,7 +561,7 @@ def _train_config(settings: dict):
         epochs=settings["epochs"], batch_size=settings["batch_size"],
         learning_rate=settings["learning_rate"], precision=settings["precision"],
         optimizer=settings["optimizer"],
-        seed=settings["seed"], augment=settings["augment"],
+        seed=settings["seed"],
         penalty=penalty if penalty.strength else None,
     )  # fmt: skip
 

@@ -62,8 +62,8 @@ def operator_errors(content: bytes, reference: bytes, images: Images) -> list[Op
                 reference, content, {SIGNATURE: samples}, [slot], [_noise_share],
                 use_xnnpack=False, num_threads=2,
             )  # fmt: skip
-    except (KeyError, ValueError) as error:  # other inputs, other outputs, other shapes
-        raise ExportError(f"the file is not of this model: {error}") from None
+    except (KeyError, ValueError, RuntimeError) as error:  # other inputs, outputs or shapes
+        raise ExportError(f"the file was not made from this model: {error}") from None
     errors = {
         name: values[slot.value] ** 0.5
         for name, values in compared.get_all_tensor_results().items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -26,8 +27,18 @@ OUTPUTS = {
     "report": ("report.json", "report.md", "report.html"),
 }
 STEPS = tuple(OUTPUTS)
-# Settings that older records do not have, and what was done then.
-_BEFORE = {"prune": {"normalizer": "none", "cut_carried": 0.0, "rounds": 1, "round_epochs": 1}}
+# Settings that older records do not have, and what was done then; what is not here was None.
+_BEFORE = {
+    "train": {"optimizer": "sgd", "files": []},
+    "prune": {
+        "normalizer": "none",
+        "cut_carried": 0.0,
+        "rounds": 1,
+        "round_epochs": 1,
+        "files": [],
+    },
+    "finetune": {"optimizer": "sgd"},
+}
 
 
 class RunError(RuntimeError):
@@ -36,17 +47,21 @@ class RunError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which data a run uses and how it is split; as `load_dataset` takes them."""
+    """Which data a run uses and how it is split, as `load_dataset` takes them, and whether to flip
+    and crop it in every training; None where the data allows it."""
 
     source: str
     validation: float = 0.1
     seed: int = 0
     image_size: int | None = None
     max_bad: int = 0
+    augment: bool | None = None
 
     def load(self) -> Dataset:
         options = dataclasses.asdict(self)
-        return load_dataset(options.pop("source"), **options)
+        augment = options.pop("augment")
+        dataset = load_dataset(options.pop("source"), **options)
+        return dataset if augment is None else dataclasses.replace(dataset, augment=augment)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +150,16 @@ class RunFolder:
         """Returns True if a step is to be done now, and False if a resumed run did it already.
 
         Raises:
-            RunError: if there is output and neither `resume` nor `force`, or the step was done
-                with other settings.
+            RunError: if there is output and neither `force` nor a run to `resume`, or the step was
+                done with other settings.
         """
-        self.claim(step, force or resume, resumable=step in ("train", "finetune"))
+        training = self.path("checkpoint") / "checkpoint.json"  # there is no record before its end
+        begun = self.path("run.json").exists() or training.exists()
+        self.claim(step, force or (resume and begun), resumable=step in ("train", "finetune"))
         if resume and not force and self.has(step):
             recorded = _BEFORE.get(step, {}) | self.record()["steps"][step]["settings"]
             for name, value in plain(settings).items():
-                if recorded.get(name) != value:
+                if _stated(recorded.get(name)) != _stated(value):
                     raise RunError(
                         f"{self.root}: step {step!r} was done with {name}={recorded.get(name)!r},"
                         f" not {value!r}; use the same settings, or --force to do it again"
@@ -163,6 +180,8 @@ class RunFolder:
     def claim(self, step: str, force: bool, resumable: bool = False) -> None:
         """Raises RunError if there is output of a step that may not be replaced, or, in a folder
         that holds no run yet, anything that a run would replace."""
+        if self.root.exists() and not self.root.is_dir():
+            raise RunError(f"{self.root} is a file; expected a run folder, or a name for a new one")
         ours = self.path("run.json").exists()
         names = OUTPUTS[step] if ours else [name for step in STEPS for name in OUTPUTS[step]]
         found = next((self.path(name) for name in names if self.path(name).exists()), None)
@@ -181,7 +200,9 @@ class RunFolder:
         path = self.path(OUTPUTS[step][0])
         if not self.has(step):
             there = "is left of an unfinished step" if path.exists() else "is not there yet"
-            raise RunError(f"{path} {there}; run `hwkeras {step} {self.root}` first")
+            call = {"train": "train DATA -o RUN", "prune": "prune RUN --size 15%"}.get(step)
+            call = (call or f"{step} RUN").replace("RUN", str(self.root))
+            raise RunError(f"{path} {there}; run `hwkeras {call}` first")
         return path
 
     def slimmest(self) -> Path | None:
@@ -200,6 +221,23 @@ class RunFolder:
 
     def plan(self) -> PruningPlan:
         return read_plan(self.need("prune"))
+
+
+def named_all(*files: Any) -> list[dict[str, str]]:
+    """Returns `named` of those that are there; who reads the others will refuse them."""
+    return [named(file) for file in files if file and Path(file).is_file()]
+
+
+def named(file: str | Path) -> dict[str, str]:
+    """Returns what a run's record says of a file that a setting names: its name and its digest."""
+    return {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+
+
+def _stated(setting: Any) -> Any:
+    """Returns a recorded setting without fields that are None, as are those it does not have."""
+    if isinstance(setting, dict):
+        return {name: value for name, value in setting.items() if value is not None}
+    return setting
 
 
 def plain(settings: Any) -> Any:

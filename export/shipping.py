@@ -220,16 +220,19 @@ def _export_model(
             progress=lambda done, steps, key=key: progress(key, done, steps),
         )
         content = with_labels(content, dataset.classes)
-        check = verify(
-            model,
-            content,
-            test.images,
-            test.labels,
-            exact=variant == "float32",
-            limit_drop=config.limit_drop,
-            logits=logits,
-            progress=lambda n, _, before=len(files): on_images(before * len(test) + n),
-        )
+        try:
+            check = verify(
+                model,
+                content,
+                test.images,
+                test.labels,
+                exact=variant == "float32",
+                limit_drop=config.limit_drop,
+                logits=logits,
+                progress=lambda n, _, before=len(files): on_images(before * len(test) + n),
+            )
+        except ExportError as error:
+            raise ExportError(f"{key}: {error}; nothing was written") from None
         sidecar = describe(
             key,
             variant,

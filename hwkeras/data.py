@@ -53,6 +53,8 @@ def load_dataset(
         dataset = _load_cifar10()
     elif path.is_dir():
         dataset = load_folder(path, image_size, max_bad)
+    elif path.suffix in (".keras", ".tflite"):
+        raise DataError(f"{source} is a model, and no data; expected {FORMS}")
     elif path.is_file():
         dataset = load_npz(path)
     else:

@@ -582,6 +582,13 @@ def test_unknown_source(source):
         load_dataset(source)
 
 
+def test_a_model_where_data_belongs(tmp_path):
+    model = tmp_path / "slim.tflite"
+    model.write_bytes(b"PK")
+    with pytest.raises(DataError, match="^.*slim.tflite is a model, and no data; expected digits"):
+        load_dataset(str(model))
+
+
 def test_bad_arguments():
     with pytest.raises(DataError, match="validation share must be between 0 and 1, found 1"):
         load_dataset("digits", validation=1)

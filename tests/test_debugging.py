@@ -100,7 +100,7 @@ def test_a_name_that_nothing_has(float32, images):
 def test_a_file_of_another_model(float32, images):
     inputs = keras.Input((8, 8, 1), name="image")
     other = convert(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)))
-    with pytest.raises(ExportError, match="^the file is not of this model: "):
+    with pytest.raises(ExportError, match="^the file was not made from this model: "):
         operator_errors(other, float32, images)
 
 
