@@ -306,7 +306,9 @@ def main(run: Path, out: Path, rows: int, only: tuple[str, ...], **settings) -> 
     if path.exists():
         content = read_json(path, "a frontier")
     if content["measurements"] and UNNAMED | content["settings"] != settings:
-        raise click.UsageError(f"{path} was made with {content['settings']}")
+        raise click.UsageError(
+            f"{path} was made with {content['settings']}; take a copy of the run, and another -o"
+        )
     names = ("preset", "epochs", "seed", "precision", "optimizer")
     trained = {name: trained_with(folder)[name] for name in names}
     if content["measurements"] and UNNAMED | content["training"] != trained:

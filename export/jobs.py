@@ -43,7 +43,6 @@ def finetuning(config: TrainConfig, epochs: int) -> TrainConfig:
         batch_size=config.batch_size,
         precision=config.precision,
         optimizer=config.optimizer,
-        augment=config.augment,
         seed=config.seed,
     )
 

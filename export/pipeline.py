@@ -7,9 +7,7 @@ continued anywhere.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 
 from export.aims import Aim, prune_for
 from export.history import read_phases, write_history
-from export.runfolder import DataConfig, RunError, RunFolder, remove
+from export.runfolder import DataConfig, RunError, RunFolder, named, named_all, remove
 from hwkeras.batchnorm import recalibrate
 from hwkeras.dataset import Dataset
 from hwkeras.evaluation import accuracy, check_fits, predict_logits, require_logits
@@ -101,7 +99,8 @@ def train(
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Trains a preset's highway net with the gate penalty; writes dense.keras and history.csv."""
-    settings = {"preset": preset, "data": data, **vars(config)}
+    table = config.penalty and config.penalty.latency_table
+    settings = {"preset": preset, "data": data, **vars(config), "files": named_all(table)}
     checkpoint = _checkpoint(run, "checkpoint", resume, force)
     if not run.is_due("train", settings, resume=resume, force=force):
         run.check_data(dataset)
@@ -119,7 +118,6 @@ def train(
         run.forget("train")
         write_history(run.path("history.csv"), {"dense": rows})
 
-    started = time.perf_counter()
     rows = fit(
         model,
         dataset,
@@ -135,7 +133,7 @@ def train(
     outcome = {
         **_cost(model),
         "steps": [_step("trained", model, dataset, _epochs(rows))],
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
     }
     run.note_data(data, dataset)
     run.finish("train", settings, outcome)
@@ -184,7 +182,8 @@ def prune(
     the aim says. Nothing is written before the last round; history.csv then gets their epochs.
     """
     training = dataclasses.replace(training, epochs=aim.round_epochs)
-    settings = {**vars(aim), **(vars(training) if aim.rounds > 1 else {})}
+    files = named_all(aim.value if aim.kind == "plan" else None, aim.latency_table)
+    settings = {**vars(aim), "files": files, **(vars(training) if aim.rounds > 1 else {})}
     if not run.is_due("prune", settings, resume=resume, force=force):
         return run.plan()
     model, stats = load_model(run.need("train")), run.stats()
@@ -231,11 +230,13 @@ def finetune_slim(
     """
     settings = {**vars(config), "start": None, "teacher": None}
     if start is not None:
+        if start.resolve() == run.path("slim.keras").resolve():
+            raise RunError(f"{start} is what this step replaces: start from a copy of it")
         begins = load_model(start)  # refused before its bytes are read as a whole
-        settings["start"] = _named(start)
+        settings["start"] = named(start)
     if teacher is not None:
         teaches = load_model(teacher)
-        settings["teacher"] = _named(teacher)
+        settings["teacher"] = named(teacher)
     else:
         teaches = load_model(run.need("train"))
     if not run.is_due("finetune", settings, resume=resume, force=force):
@@ -254,13 +255,13 @@ def finetune_slim(
         run.forget("finetune")
         write_history(run.path("history.csv"), {**before, "finetune": rows})
 
-    started = time.perf_counter()
     rows = finetune(
         model,
         dataset,
         config,
         teacher=teaches if config.distill else None,
         answers=answers,
+        origin=settings["start"]["sha256"] if start else "",
         checkpoint=checkpoint,
         resume=resume,
         on_batch=lambda done, total: progress("fine-tune", done, total),
@@ -271,16 +272,11 @@ def finetune_slim(
     outcome = {
         **_cost(model),
         "steps": [_step("fine-tuned", model, dataset, _epochs(rows))],
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
     }
     run.finish("finetune", settings, outcome)
     remove(checkpoint)
     return outcome
-
-
-def _named(model: Path) -> dict[str, str]:
-    """Returns what a run's record says of a model file."""
-    return {"file": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
 
 
 def _checkpoint(run: RunFolder, name: str, resume: bool, force: bool) -> Path:

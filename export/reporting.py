@@ -125,4 +125,5 @@ def _settings(done: dict) -> dict:
         f"{name}: {key}": shown(key, value)
         for name in STEPS
         for key, value in done.get(name, {}).get("settings", {}).items()
+        if value != []  # of no files
     }

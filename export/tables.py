@@ -153,13 +153,18 @@ def product_table(report: Report) -> Table:
 def block_table(report: Report) -> Table:
     """Returns what the plan keeps of each block, and its parameters where they are known."""
     blocks = report.plan.blocks if report.plan else ()
-    shapes = {block.name: block.shape for block in report.stats.blocks} if report.stats else {}
-    known = all(block.name in shapes for block in blocks)
+    measured = {block.name: block for block in report.stats.blocks} if report.stats else {}
+    known = all(block.name in measured for block in blocks)
     rows, totals = [], [0, 0, 0, 0]
     for block in blocks:
         counts = [block.active, len(block.kept)]
-        if known:
-            counts += [shapes[block.name].cost(active).parameters for active in counts]
+        if report.plan and known:
+            dense = measured[block.name]
+            slim = dense.shape_without(report.plan.cut_counts)
+            counts += [
+                shape.cost(active).parameters
+                for shape, active in zip((dense.shape, slim), counts, strict=True)
+            ]
         totals = [total + value for total, value in zip(totals, counts, strict=False)]
         rows.append(_block_row(block.name, counts))
     if rows:

@@ -114,7 +114,7 @@ def in_float32(model: keras.Model) -> keras.Model:
     """
     import keras
 
-    from hwkeras.graph import all_layers
+    from hwkeras.graph import all_layers, set_weights
 
     if all(layer.dtype_policy.compute_dtype == "float32" for layer in all_layers(model)):
         return model
@@ -122,7 +122,7 @@ def in_float32(model: keras.Model) -> keras.Model:
         copy = type(model).from_config(_with_float32(model.get_config()))
     except (TypeError, ValueError) as error:
         raise ExportError(f"the model cannot be rebuilt in float32: {_line(error)}") from None
-    copy.set_weights([np.asarray(keras.ops.cast(v, "float32")) for v in model.weights])
+    set_weights(copy, [np.asarray(keras.ops.cast(v, "float32")) for v in model.weights])
     return copy
 
 

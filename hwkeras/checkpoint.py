@@ -86,13 +86,13 @@ def _random_states(model: keras.Model) -> list[Any]:
     return [v for v in model.variables if v.path.endswith("seed_generator_state")]
 
 
-def fingerprint(model: keras.Model, data: str, config: Any, teacher: str = "") -> str:
-    """Returns a digest of a model's architecture, the digest of its data, its settings, and the
-    digest of its teacher.
+def fingerprint(model: keras.Model, data: str, config: Any, *others: str) -> str:
+    """Returns a digest of a model's architecture, the digest of its data, its settings, and others,
+    such as that of its teacher.
 
     The names of layers count: one that is to be found again in a model that was built anew needs a
     name of its own, for Keras counts on with those that it makes up.
     """
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
-    parts = [model.to_json(), data, settings, teacher]
+    parts = [model.to_json(), data, settings, *others]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

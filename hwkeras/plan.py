@@ -51,6 +51,14 @@ class BlockStats:
         """Returns the channels' scores `(k,)` under a ranking of `RANKINGS`."""
         return np.asarray(self.mean_update if by == "update" else self.mean_gate)
 
+    def shape_without(self, cut: Mapping[str, int]) -> BlockShape:
+        """Returns the block's shape when so many channels have left each stream, by name."""
+        return dataclasses.replace(
+            self.shape,
+            in_channels=self.shape.in_channels - cut.get(self.reads or "", 0),
+            channels=self.shape.channels - cut.get(self.stream or "", 0),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamStats:
@@ -115,13 +123,7 @@ class GateStats:
             for other, cost in stream.pairs:
                 total += cost * (gone * cut.get(other, 0))
         for block in self.blocks:
-            shape = block.shape
-            if block.reads in cut or block.stream in cut:
-                shape = dataclasses.replace(
-                    shape,
-                    in_channels=shape.in_channels - cut.get(block.reads or "", 0),
-                    channels=shape.channels - cut.get(block.stream or "", 0),
-                )
+            shape = block.shape_without(cut)
             total += shape.cost(len(block.active) if kept is None else kept[block.name])
         return total
 

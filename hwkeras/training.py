@@ -102,6 +102,7 @@ def fit(
     *,
     teacher: keras.Model | None = None,
     answers: str | Path | None = None,
+    origin: str = "",
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_batch: Callable[[int, int], None] | None = None,
@@ -117,6 +118,8 @@ def fit(
         teacher: model of the same input and output to distil from; untouched.
         answers: folder in which the teacher's answers are kept, for the next pupil that is trained
             on the same data with the same seed and batch size; they are asked anew without.
+        origin: what the weights come from, if not from the seed; a checkpoint of another origin is
+            refused.
         checkpoint: folder that holds the last finished epoch: weights, optimizer and history. It
             is of a model whose layers have the same names.
         resume: go on from the checkpoint if there is one; the result is that of an unbroken run.
@@ -141,6 +144,7 @@ def fit(
                 stacklevel=2,
             )
     augment = dataset.augment if config.augment is None else config.augment
+    config = dataclasses.replace(config, augment=augment)
     taught = None
     if teacher is not None and config.distill:
         lesson = f"{dataset.fingerprint} {config.batch_size} {config.seed} {augment}"
@@ -152,7 +156,8 @@ def fit(
     )
     saved = None
     if checkpoint is not None:
-        run = fingerprint(model, dataset.fingerprint, config, taught.digest if taught else "")
+        others = (taught.digest if taught else "", origin)
+        run = fingerprint(model, dataset.fingerprint, config, *others)
         saved = Checkpoint(Path(checkpoint), run)
     history: list[Row] = saved.history() if saved and resume else []
     with computing_in(model, config.precision):

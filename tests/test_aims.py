@@ -61,6 +61,19 @@ def test_a_plan_that_cuts_needs_statistics_that_can_count_it(tmp_path):
     )
 
 
+@pytest.mark.parametrize("right", range(50, 143))
+def test_a_search_takes_what_loses_just_as_much_as_it_may(monkeypatch, right):
+    model = net()
+    split = Split(ROWS, np.arange(8, dtype=np.int32) % 4)
+    dataset = Dataset("rows", split, split, split, tuple("abcd"), augment=False)
+    answers = iter([right / 143] + [(right - 7) / 143] * search._STEPS)
+    monkeypatch.setattr(search, "accuracy", lambda *_: next(answers))
+    monkeypatch.setattr(search, "predict_logits", lambda *_: None)
+    monkeypatch.setattr(search, "recalibrate", lambda *_: None)
+    plan = search.search_plan(model, collect_stats(model, ROWS), dataset, 100 * 7 / 143)
+    assert any(len(block.kept) < block.active for block in plan.blocks)
+
+
 @pytest.mark.parametrize("good", [True, False])
 def test_a_search_cuts_nothing_that_was_not_measured(monkeypatch, good):
     """A net that was pruned before carries channels already: where no smaller net is good enough,

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cli
-from export.runfolder import remove
+from export.pipeline import open_run
+from export.runfolder import named, remove
 from hwkeras.evaluation import predict_logits
 from hwkeras.files import replacing
 from hwkeras.saving import load_model, save_model
@@ -107,7 +108,8 @@ def test_no_size(text):
         (["prune", "x", "--threshold", "nan"], "'nan' is not a finite number"),
         (["prune", "x", "--latency-ratio", "0.5"], "--latency-table goes with --latency-ratio"),
         (["prune", "x", "--macs", "5%", "--latency-table", "t"], "--latency-table goes with"),
-        (["prune", "x", "-o", "y", "--keep", "0.5"], "x is a run, which is worked on where it is"),
+        (["prune", "x", "-o", "y", "--keep", "0.5"], "x: no such file; expected a .keras MODEL"),
+        (["prune", ".", "-o", "y", "--keep", "0.5"], ". is a run, which is worked on where it is"),
         (["finetune", __file__], "is a file, and a RUN that was pruned is needed"),
         (["finetune", "x", "--learning-rate", "-1"], "-1.0 is not in the range"),
         (["train", "digits", "-o", "x", "--seed", "-1"], "-1 is not in the range"),
@@ -128,6 +130,18 @@ def test_wrong_usage_exits_with_2(arguments, text):
 def test_an_unknown_source_names_the_forms():
     fails(hwkeras("train", "nowhere", "-o", "unused"), "nowhere: no such data; expected digits")
     assert not Path("unused").exists()
+
+
+def test_a_run_named_like_a_file_that_is_there(tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    fails(hwkeras("train", "digits", "-o", taken, "--force"), "taken is a file; expected a run")
+    assert taken.read_text() == "mine"
+
+
+def test_help_shows_only_ranges_that_there_are():
+    text = hwkeras("prune", "--help").stdout
+    assert "0<=x<=1" in text and "None]" not in text
 
 
 def test_a_folder_that_is_no_run(tmp_path):
@@ -338,6 +352,7 @@ def test_files_of_the_users_in_a_folder_that_is_no_run_are_left_alone(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
         fails(hwkeras("train", "digits", "-o", tmp_path), "exists; --force replaces it")
+        fails(hwkeras("train", "digits", "-o", tmp_path, "--resume"), "exists; --force replaces it")
         assert (tmp_path / name).read_text() == "mine"
         remove(tmp_path / name.split("/")[0])
 
@@ -400,6 +415,35 @@ def test_a_step_that_was_killed_before_its_record_is_done_again(finished, tmp_pa
     assert (run / "pruned.keras").exists() and (run / "tflite" / "slim-int8.tflite").exists()
 
 
+def test_a_run_that_an_older_version_recorded_goes_on(finished, tmp_path):
+    _, arguments, _ = finished
+    run = tmp_path / "run"
+    shutil.copytree(finished[0] / "run", run)
+    record = json.loads((run / "run.json").read_text())
+    settings = {step: record["steps"][step]["settings"] for step in ("train", "finetune", "prune")}
+    del settings["train"]["optimizer"], settings["finetune"]["optimizer"]
+    del settings["train"]["files"], settings["prune"]["files"]
+    del settings["train"]["data"]["augment"], settings["train"]["penalty"]["latency_table"]
+    (run / "run.json").write_text(json.dumps(record))
+    before = (run / "slim.keras").stat().st_mtime_ns
+    again = [run if argument == finished[0] / "run" else argument for argument in arguments]
+    assert hwkeras(*again, "--resume").exit_code == 0
+    assert (run / "slim.keras").stat().st_mtime_ns == before
+    fails(hwkeras(*again, "--resume", "--optimizer", "muon"), "was done with optimizer='sgd', not")
+
+
+def test_a_run_that_was_not_to_be_augmented_never_is(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    labels = np.arange(40) % 2
+    np.savez(tmp_path / "p.npz", x_train=pictures, y_train=labels, x_test=pictures, y_test=labels)
+    for flag, augmented in (((), True), (("--no-augment",), False)):
+        run = tmp_path / f"run{augmented}"
+        train = ("train", tmp_path / "p.npz", "-o", run, "--preset", "tiny", "--epochs", 1)
+        assert hwkeras(*train, *flag).exit_code == 0
+        assert open_run(run)[1].augment is augmented
+    fails(hwkeras(*train, "--resume"), "step 'train' was done with data=")
+
+
 def test_the_reports_of_several_runs_are_all_printed(finished, tmp_path):
     run, both = finished[0] / "run", tmp_path / "both"
     both.mkdir()
@@ -445,6 +489,9 @@ def test_a_variant_that_trains_on_for_both_models(finished, tmp_path):
     assert settings["retraining"]["steps"] == 3 and settings["keep_float"] == ["logits"]
     assert "slim-qat-int8: 3/3" in result.stderr
     fails(hwkeras("export", run, "--keep-float", "nothing", "--force"), "block 'nothing' to keep")
+    lossy = hwkeras("export", run, "--variant", "float32", "--limit-drop", "-100", "--force")
+    fails(lossy, "dense-float32: the .tflite loses 0.00 points of accuracy")
+    assert "the limit is -100; nothing was written" in lossy.output
     assert (run / "tflite" / "slim-qat-int8.tflite").exists()
 
 
@@ -488,6 +535,8 @@ def test_fine_tuning_goes_on_from_an_earlier_one(finished, tmp_path):
     settings = json.loads((run / "run.json").read_text())["steps"]["finetune"]["settings"]
     assert settings["start"]["file"] == "start.keras"
     fails(hwkeras("finetune", run, *still, "--resume"), "with start=")
+    own = hwkeras("finetune", run, "--start", run / "slim.keras", "--force")
+    fails(own, "slim.keras is what this step replaces: start from a copy of it")
     before = (run / "slim.keras").read_bytes()
     fails(
         hwkeras("finetune", run, "--start", run / "dense.keras", "--force"),
@@ -552,9 +601,9 @@ def test_gates_prints_a_table_with_histograms(finished):
     assert result.stdout.count("|") == 2 * 6  # six blocks
     # what was made of the older gates is gone: it no longer belongs to them
     assert not (finished[0] / "run" / "plan.json").exists()
-    fails(
-        hwkeras("finetune", finished[0] / "run"), "plan.json is not there yet; run `hwkeras prune"
-    )
+    run = finished[0] / "run"
+    remedy = f"plan.json is not there yet; run `hwkeras prune {run} --size 15%` first"
+    fails(hwkeras("finetune", run), remedy)
 
 
 def test_a_plan_edited_by_hand_is_applied_and_a_foreign_one_refused(finished):
@@ -570,8 +619,11 @@ def test_a_plan_edited_by_hand_is_applied_and_a_foreign_one_refused(finished):
         json.loads((run / "plan.json").read_text())["blocks"][0]["kept"]
         == plan["blocks"][0]["kept"]
     )
+    recorded = json.loads((run / "run.json").read_text())["steps"]["prune"]["settings"]["files"]
+    assert recorded == [named(edited)]
     plan["blocks"][0]["name"] = "elsewhere"
     edited.write_text(json.dumps(plan))
+    assert recorded != [named(edited)]
     before = (run / "plan.json").read_bytes()
     fails(hwkeras("prune", run, "--plan", edited, "--force"), "no block here is named 'elsewhere'")
     assert (run / "plan.json").read_bytes() == before

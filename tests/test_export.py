@@ -463,6 +463,18 @@ def test_another_model_is_refused(file, digits):
         verify(small_net(), file, digits[2][:50], digits[3][:50], exact=True)
 
 
+def test_a_normalization_keeps_what_it_was_adapted_to_on_the_way_to_float32():
+    images = np.random.default_rng(0).uniform(0, 255, (64, 4, 4, 1)).astype("float32")
+    norm = keras.layers.Normalization(dtype="mixed_bfloat16")
+    norm.adapt(images)
+    inputs = keras.Input((4, 4, 1), name="image")
+    logits = keras.layers.Dense(3, dtype="mixed_bfloat16")(keras.layers.Flatten()(norm(inputs)))
+    model = keras.Model(inputs, logits)
+    expected = np.asarray(model(images), "float32")
+    np.testing.assert_allclose(in_float32(model)(images), expected, atol=0.1)
+    np.testing.assert_allclose(predict(convert(model), images), expected, atol=0.1)
+
+
 def test_a_drop_beyond_the_limit_is_refused(net, file, digits):
     images, labels = digits[2][:100], digits[3][:100]
     right = keras_logits(net, images)["logits"]

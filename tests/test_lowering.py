@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from export import lowering, runtime
 from export.forms import CONVOLUTION, FORMS, SLICES, Form
 from export.lowering import Target, lower, target_of
-from export.quantize import VARIANTS
+from export.quantize import VARIANTS, make_variant
 from export.tflite import convert
 from export.tfmot import TRAINED
 from hwkeras.layers import HighwayConv2D, HighwayDense
@@ -64,6 +64,23 @@ def test_concatenations_nest_beyond_what_xnnpack_takes(monkeypatch):
     # 10 and 3 (4 + 4 + 2) and 1; nothing else of the graph concatenates.
     assert sorted(joined) == sorted([4] * 5 + [4, 2] + [4] * 10 + [4, 4, 2] + [3])
     assert max(joined) <= 5
+
+
+@pytest.mark.parametrize(("gamma", "folded"), [(0.3, True), (0.01, False)])
+def test_a_norm_that_scales_a_channel_to_nothing_is_not_folded(gamma, folded):
+    """Its shift over its scale would take the range of 8 bits from all other channels."""
+    model = net_of(range(12))
+    norm = model.get_layer("block").norm
+    first = np.arange(12) == 0
+    norm.set_weights([np.where(first, gamma, 1.0), np.full(12, 0.3), np.zeros(12), np.ones(12)])
+    lowered = lower(model, Target("int8"))
+    assert_same(model, lowered, IMAGES)
+    kernel = lowered.get_layer("block").get_layer("transform").kernel
+    assert np.allclose(kernel, model.get_layer("block").transform.kernel, rtol=1e-2) != folded
+    expected = np.asarray(model(IMAGES))
+    calibration = np.random.default_rng(2).normal(size=(32, 6, 5, 12))
+    found = runtime.predict(make_variant(convert(model, "int8"), "int8", calibration), IMAGES)
+    assert np.abs(found - expected).max() < 0.03 * np.ptp(expected)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.take}-{form.put}")

@@ -27,7 +27,7 @@ from export.report import (
 from export.reporting import _settings
 from export.tables import block_table, cut_table, step_table, training_table
 from hwkeras.cost import BlockShape, Cost
-from hwkeras.plan import BlockStats, GateStats
+from hwkeras.plan import BlockStats, GateStats, StreamOrder
 from hwkeras.planning import make_plan
 
 # All numbers in this file are invented.
@@ -249,6 +249,14 @@ def test_blocks_before_and_after():
     # k = 4: 8 + 216 + 16 = 240; k = 1: 8 + 27 + 10 = 45
     assert table.rows[0] == ("only", "4", "1", "25.0", "240", "45")
     assert table.rows[1] == ("all blocks", "4", "1", "25.0", "240", "45")
+    # one channel of what it reads is cut, and two of its own stream:
+    # 1 -> 2 channels, k = 1: 1*2 + 9*1*(1 + 1) weights, 4*1 + 2*1 others
+    plan = make_plan(stats, keep=0.25)
+    block = dataclasses.replace(block, reads="image", stream="only")
+    cut = (StreamOrder("image", (1,), (0,)), StreamOrder("only", (0, 2), (1, 3)))
+    read = dataclasses.replace(stats, blocks=(block,))
+    table = block_table(Report("run", "", stats=read, plan=dataclasses.replace(plan, orders=cut)))
+    assert table.rows[0] == ("only", "4", "1", "25.0", "240", "26")
     without = block_table(Report("run", "", plan=make_plan(stats, keep=0.25)))
     assert without.columns == ("block", "channels", "kept", "kept %")
 

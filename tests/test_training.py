@@ -144,6 +144,13 @@ def test_a_finished_run_resumes_to_itself(net, digits, tmp_path):
 
 def test_the_checkpoint_of_another_run_is_refused(net, digits, tmp_path):
     fit(net, digits, dataclasses.replace(CONFIG, epochs=1), checkpoint=tmp_path)
+    same = {"checkpoint": tmp_path, "resume": True}
+    fit(net, digits, dataclasses.replace(CONFIG, epochs=1), **same)
+    with pytest.raises(FileError, match="the checkpoint is of another run"):
+        fit(net, digits, dataclasses.replace(CONFIG, epochs=1), origin="elsewhere", **same)
+    flipped = dataclasses.replace(digits, augment=True)
+    with pytest.raises(FileError, match="the checkpoint is of another run"):
+        fit(net, flipped, dataclasses.replace(CONFIG, epochs=1), **same)
     with pytest.raises(FileError, match="the checkpoint is of another run"):
         fit(net, digits, CONFIG, checkpoint=tmp_path, resume=True)
 
