@@ -69,7 +69,7 @@ def lower(model: keras.Model, target: Target = Target(), form: Form | None = Non
             if not layer.active and layer.projection is None:
                 return keras.layers.Identity(name=layer.name)
             return _lowered_block(layer, forms[layer.name], target.fold)
-        if isinstance(layer, keras.layers.Rescaling) and _is_thin(layer.input.shape):
+        if isinstance(layer, keras.layers.Rescaling) and _is_by_channel(layer):
             return _lowered_rescaling(layer)
         return layer
 
@@ -213,8 +213,14 @@ def _one_by_one(matrix: np.ndarray, name: str) -> keras.layers.Layer:
     return layer
 
 
-def _is_thin(shape: tuple[int | None, ...]) -> bool:
-    return len(shape) == 4 and None not in shape[1:] and (shape[-1] or 0) < _FEW
+def _is_by_channel(layer: keras.layers.Rescaling) -> bool:
+    """Returns whether a rescaling is of images of one size and few channels, each alike."""
+    shapes = {tuple(node.input_tensors[0].shape) for node in layer._inbound_nodes}
+    plain = max(np.ndim(layer.scale), np.ndim(layer.offset)) <= 1
+    if len(shapes) > 1 or not plain:
+        return False
+    (shape,) = shapes
+    return len(shape) == 4 and None not in shape[1:] and shape[-1] < _FEW
 
 
 def _lowered_rescaling(layer: keras.layers.Rescaling) -> keras.Model:

@@ -17,10 +17,11 @@ _KINDS = {
     "Add": ("ADD",),
     "Convolution": ("CONV_2D", "DEPTHWISE_CONV_2D"),
     "Copy": ("CONCATENATION",),
-    "Fully Connected": ("FULLY_CONNECTED",),
+    "Fully Connected": ("CONV_2D", "FULLY_CONNECTED"),  # a 1x1 convolution is one
     "Mean": ("MEAN",),
     "Multiply": ("MUL",),
     "Sigmoid": ("LOGISTIC",),
+    "Static Reshape": ("RESHAPE",),
     "Slice": ("STRIDED_SLICE", "SLICE"),
     "Subtract": ("SUB",),
 }

@@ -123,8 +123,8 @@ def as_stock_layers(model: keras.Model) -> StockModel:
         )
     graph = _Graph()
     (output,) = graph.add(model, [model.inputs[0].name])
-    # Whatever comes last, the output is the last node.
-    graph.call("output", "Activation", [output], activation="linear")
+    # Whatever comes last, the output is the last node. No layer of a model's own has such a name.
+    graph.call("output/", "Activation", [output], activation="linear")
     shape = tuple(model.inputs[0].shape[1:])
     return StockModel(model.inputs[0].name, shape, tuple(graph.nodes), graph.variables)
 
@@ -193,6 +193,8 @@ class _Graph:
         config = layer.get_config()
         if layer.weights:
             self.variables[name] = list(layer.weights)
+        if kind == "Rescaling":  # the config wraps arrays in a way of Keras 3
+            config |= {"scale": layer.scale, "offset": layer.offset}
         settings = {key: _plain(config[key]) for key in _SETTINGS[kind]}
         activation = self.activation_of(layer, name)
         if kind == "Activation":

@@ -19,9 +19,9 @@ def recalibrate(
 ) -> None:
     """Sets every batch norm's moving mean and variance to the plain mean over batches of images.
 
-    No label is used and no other weight moves. It is nearly free and recovers about half of what
-    pruning costs before fine-tuning. A norm that is called several times takes the mean over all
-    its calls.
+    No label is used and no other weight moves, and a frozen norm (`trainable = False`) keeps its
+    own, as in Keras's training. It is nearly free and recovers about half of what pruning costs
+    before fine-tuning. A norm that is called several times takes the mean over all its calls.
 
     Args:
         model: changed in place.

@@ -56,9 +56,11 @@ class Muon(keras.optimizers.SGD):
         if not self._turned[self._get_variable_index(variable)]:
             return super().update_step(gradient, variable, learning_rate)
         gradient = ops.cast(gradient, variable.dtype)
-        momentum = self.momentums[self._get_variable_index(variable)]
-        self.assign(momentum, self.momentum * momentum + gradient)
-        ahead = gradient + self.momentum * momentum
+        ahead = gradient
+        if self.momentum:  # without, Keras keeps none
+            momentum = self.momentums[self._get_variable_index(variable)]
+            self.assign(momentum, self.momentum * momentum + gradient)
+            ahead = gradient + self.momentum * momentum
         matrix = ops.reshape(ahead, (-1, variable.shape[-1]))
         step = ops.reshape(nearest_orthogonal(matrix, self.steps), variable.shape)
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * self.scale * step)

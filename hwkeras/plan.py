@@ -267,7 +267,7 @@ class PruningPlan:
         normalizer: how scores of different blocks were made comparable, of `NORMALIZERS`.
         per: what the scores were divided by, of `MEASURES`.
         cutoff: score, so normalized and divided, under which channels go; None for a plan by hand
-            or in rounds.
+            or in rounds, or that keeps only channels which cost nothing.
         blocks: in graph order.
         orders: of the streams whose channels move or are cut. Moving changes the graph's form, not
             its answers.

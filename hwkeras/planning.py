@@ -158,6 +158,8 @@ def make_plan(
     if aim in _COUNTED and (per, normalizer) != ("channel", "none"):
         counts = ranking.filled(counts, fits)
     cutoff, chosen = ranking.cutoff(cut), ranking.best(counts)
+    if not math.isfinite(cutoff):  # all went but channels that cost nothing
+        cutoff = None
     return _plan(stats, words, by, normalizer, per, cutoff, chosen, carried)
 
 

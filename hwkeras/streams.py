@@ -76,6 +76,7 @@ def find_streams(model: keras.Model) -> Streams:
     normed: dict[int, tuple[str, bool]] = {}  # likewise, and the batch norm it comes from
     norms: dict[str, tuple[str, bool]] = {}
     named: dict[str, Any] = {}
+    widths: dict[str, int | None] = {}
 
     def group_of(tensor):
         if id(tensor) not in tensors:  # a model's input
@@ -100,7 +101,8 @@ def find_streams(model: keras.Model) -> Streams:
             for tensor in keras.tree.flatten(layer.output):
                 groups.pin(group_of(tensor))
         same_name = named.setdefault(layer.name, layer) is layer
-        same_width = len({tensor.shape[-1] for tensor in inputs}) == 1
+        found = {tensor.shape[-1] for tensor in inputs}  # in this call and in all before it
+        same_width = found == {widths.setdefault(layer.name, next(iter(found), None))}
         # An array may hold a value for each channel.
         no_array = not any(np.ndim(x) for x in given if not _is_tensor(x))
         known = same_name and same_width and no_array

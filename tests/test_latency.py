@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hwkeras.cost import BlockShape, Cost
 from hwkeras.latency import BlockLatency, LatencyError, LatencyTable
-from hwkeras.plan import BlockStats, GateStats, PlanError, StreamStats
+from hwkeras.plan import BlockStats, GateStats, PlanError, PruningPlan, StreamStats
 from hwkeras.planning import make_plan
 
 # 3x3 kernels on 4 channels. Early: 16 positions, 16 MACs for each of a late block's one.
@@ -81,6 +81,15 @@ def test_latency_drops_whole_steps_and_keeps_what_is_free():
     assert plan.kept_counts == {"early": 2, "late": 4}
     assert plan.per == "latency"
     assert plan.aim == "at most 73.33% of the latency"
+
+
+def test_a_plan_that_keeps_only_what_is_free_has_no_cutoff():
+    free = dataclasses.replace(TABLE, blocks=(
+        BlockLatency(EARLY, (0, 1, 2, 3, 4), (0.0, 0.0, 0.0, 0.0, 5.0)), TABLE.blocks[1],
+    ))  # fmt: skip
+    plan = make_plan(STATS, latency_ratio=0.2, latency=free)
+    assert plan.kept_counts == {"early": 3, "late": 0}
+    assert plan.cutoff is None and PruningPlan.from_json(plan.to_json()) == plan
 
 
 def test_keep_counts_channels_whatever_they_are_weighed_by():

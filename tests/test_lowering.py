@@ -212,3 +212,19 @@ def test_every_form_is_one_partition_in_float_and_int8(monkeypatch, form):
         info = runtime.graph(made)
         assert (info.partitions, info.undelegated) == (1, {})
         assert np.abs(runtime.predict(made, images) - whole).max() < tolerance * np.ptp(whole)
+
+
+def test_a_rescaling_of_two_sizes_and_one_of_whole_arrays_convert():
+    rescaling = keras.layers.Rescaling(0.5, 1.0)
+    small, large = keras.Input((4, 4, 3), name="small"), keras.Input((8, 8, 3), name="large")
+    pool = keras.layers.GlobalAveragePooling2D()
+    model = keras.Model(
+        [small, large], keras.layers.Add()([pool(rescaling(small)), pool(rescaling(large))])
+    )
+    images = [IMAGES[:, :4, :4, :3], np.ones((3, 8, 8, 3), np.float32)]
+    lowered = lower(model, Target())
+    np.testing.assert_allclose(lowered(images), model(images), rtol=1e-5)
+    inputs = keras.Input((6, 5, 3), name="image")
+    factors = np.arange(1.0, 4.0).reshape(1, 1, 3)
+    model = keras.Model(inputs, keras.layers.Rescaling(factors)(inputs))
+    assert_same(model, lower(model, Target()), IMAGES[..., :3])

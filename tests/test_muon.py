@@ -50,6 +50,17 @@ def test_the_size_of_a_gradient_does_not_matter_to_a_named_kernel():
     assert (values > 0.05 * 0.6).all() and (values < 0.05 * 1.25).all()
 
 
+def test_without_momentum_a_step_is_that_of_the_gradient_alone():
+    # a kernel of one column: its step is the gradient's direction, whatever came before
+    kernel = keras.Variable(np.zeros((2, 1), "float32"))
+    optimizer = Muon(learning_rate=1.0, momentum=0.0, scale=1.0, steps=12)
+    optimizer.orthogonalize([kernel])
+    (first,) = stepped(optimizer, [kernel], [np.array([[3.0], [0.0]], "float32")])
+    (second,) = stepped(optimizer, [kernel], [np.array([[0.0], [5.0]], "float32")])
+    np.testing.assert_allclose(second - first, first[::-1], atol=1e-6)
+    assert first[0, 0] == pytest.approx(-1, abs=0.3) and first[1, 0] == 0
+
+
 def test_all_others_take_the_steps_of_sgd_with_momentum():
     gradient = RNG.normal(size=(4, 3)).astype("float32")
     ends = []

@@ -58,6 +58,21 @@ def test_integer_models_have_integer_kernels(split, tmp_path):
     assert len(convolutions) == 2 and all("QC8" in x.kernel for x in convolutions)
 
 
+def test_a_convolution_of_one_pixel_is_found_in_its_place(tmp_path):
+    """XNNPACK calls it fully connected, as it does the layer at the end."""
+    inputs = keras.Input((16, 16, 8), name="image")
+    x = keras.layers.Conv2D(8, 1, name="narrow")(inputs)
+    x = keras.layers.Conv2D(16, 3, padding="same", name="wide")(x)
+    x = keras.layers.Dense(4, name="logits")(keras.layers.GlobalAveragePooling2D()(x))
+    path = tmp_path / "narrow.tflite"
+    path.write_bytes(convert(keras.Model(inputs, x)))
+    narrow, wide, *_, last = profile(path, runs=4, warmup=0).operators
+    assert (narrow.kind, wide.kind, last.kind) == (
+        "Fully Connected", "Convolution", "Fully Connected",
+    )  # fmt: skip
+    assert "narrow" in narrow.tensor and "wide" in wide.tensor and "logits" in last.tensor
+
+
 def test_kinds_are_summed_and_sorted():
     times = [("Slice", 1.0), ("Convolution", 9.0), ("Slice", 2.5)]
     made = Profile(20.0, 1, 1, tuple(OperatorTime(kind, kind, "x", us) for kind, us in times))

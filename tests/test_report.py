@@ -14,6 +14,7 @@ import pytest
 
 from export import formats, pictures
 from export.comparison import comparison, headline
+from export.orthogonality import Product
 from export.report import (
     Measurement,
     Report,
@@ -483,6 +484,12 @@ def test_pictures_are_svg_with_their_names_as_text():
         texts = {"".join(e.itertext()).strip() for e in root.iter() if e.tag.endswith("}text")}
         assert set(words) <= texts
         assert root.get("aria-label")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_variant_that_is_larger_than_the_dense_file_is_drawn_too():
+    drawn = pictures.factors([Product("bytes", "int8", alone=0.8, cut=0.9, together=0.75)])
+    assert "int8" in drawn
 
 
 def test_gates_are_drawn_on_the_score_of_the_plan():

@@ -54,10 +54,19 @@ def between_blocks():
     return randomize(keras.Model(inputs, layers.Dense(4, name="logits")(x)))
 
 
+def named_output():
+    """A layer of a name that the last node might have, and numbers for each channel."""
+    inputs = keras.Input((6,), name="table")
+    scale, offset = 1 / np.arange(50.0, 56.0), np.linspace(-1, 1, 6)
+    x = HighwayDense(6)(layers.Rescaling(scale, offset)(inputs))
+    return randomize(keras.Model(inputs, layers.Dense(6, name="output")(x)))
+
+
 MODELS = {
     **{name: lambda kept=kept: net(kept) for name, kept in CUTS.items()},
     "a table": lambda: net({"stage1_block1": (0, 3, 4), "stage2_block2": ()}, (9,)),
     "known layers between blocks": between_blocks,
+    "a layer named output": named_output,
 }
 PROGRAM = """
 import json, sys

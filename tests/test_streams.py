@@ -110,6 +110,9 @@ FIXED = {
     "a layer as an activation": lambda x: layers.Dense(6, activation=layers.LeakyReLU())(x),
     "a block of one's own": lambda x: OwnBlock(6, name="b")(x),
     "an activation of one's own": lambda x: layers.Activation(ramp)(x),
+    "a layer that is called at two widths": lambda x, relu=layers.ReLU(): relu(
+        HighwayConv2D(7, name="b")(relu(x))
+    ),
     "a nested model": lambda x: keras.Sequential([keras.Input((6, 6, 6)), Unknown()])(x),
 }
 

@@ -83,11 +83,13 @@ async function open(files) {
 
 /** Shows a picture, and what every model makes of it. */
 async function classify(shown) {
-  picture = shown;
-  view.showPicture(picture);
-  for (const model of models) {
-    model.answers = top(await model.classifier.logits(picture.pixels), model.sidecar.labels);
+  const answers = [];
+  for (const { classifier, sidecar } of models) {
+    answers.push(top(await classifier.logits(shown.pixels), sidecar.labels));
   }
+  picture = shown; // all at once: a picture never stands beside the answers to another
+  models.forEach((model, i) => (model.answers = answers[i]));
+  view.showPicture(picture);
   render();
 }
 

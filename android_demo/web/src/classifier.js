@@ -30,14 +30,16 @@ export class Classifier {
     await checkContent(sidecar, content);
     checkRunnable(sidecar);
     await (runtime ??= loadRuntime());
+    let model;
     try {
-      const model = await loadAndCompile(content, { accelerator: "wasm" });
+      model = await loadAndCompile(content, { accelerator: "wasm" });
       const shape = [...model.getInputDetails()[0].shape]; // the JSON does not tell an open batch
       checkRunnable({ ...sidecar, input: { ...sidecar.input, shape } });
       const classifier = new Classifier(sidecar, model);
       await classifier.run(); // what it refuses it refuses now
       return classifier;
     } catch (error) {
+      model?.delete(); // WebAssembly's memory is not collected
       if (error instanceof BundleError) throw error;
       throw new BundleError(`LiteRT.js cannot run ${sidecar.name}: ${error.message}`);
     }
@@ -46,11 +48,14 @@ export class Classifier {
   /** Returns the logits of a picture: `{width, height, data}`, RGBA. */
   async logits(picture) {
     const input = this.#tensor(preprocess(picture, this.sidecar.input.shape.slice(1)));
-    const [output] = await this.#model.run(input);
-    const logits = real(await output.data(), this.sidecar.output);
-    input.delete();
-    output.delete();
-    return logits;
+    let output;
+    try {
+      [output] = await this.#model.run(input);
+      return real(await output.data(), this.sidecar.output);
+    } finally {
+      input.delete();
+      output?.delete();
+    }
   }
 
   /** Runs once, for its time. */

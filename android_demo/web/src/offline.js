@@ -2,7 +2,7 @@
 
 /** Returns a sentence about whether the page will open again without a network. */
 export async function keepForOffline() {
-  if (!navigator.serviceWorker) {
+  if (!isSecureContext) {
     return (
       "This page came over plain http, so the browser keeps no copy for offline use and cannot" +
       " compare checksums. Over https, or from localhost, it does both."
@@ -19,7 +19,12 @@ export async function keepForOffline() {
     for (const url of new Set([document.baseURI, ...loaded, ...images])) {
       if (!(await cache.match(url))) missing.push(url);
     }
-    await cache.addAll(missing);
+    await Promise.all(
+      missing.map(async (url) => {
+        const response = await fetch(url);
+        if (response.ok) await cache.put(url, response); // what is not there has had its sentence
+      }),
+    );
     return "Works offline from now on.";
   } catch {
     return "The browser keeps no copy for offline use.";

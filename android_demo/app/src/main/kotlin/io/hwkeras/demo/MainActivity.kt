@@ -22,6 +22,7 @@ import io.hwkeras.demo.core.Answer
 import io.hwkeras.demo.core.Problem
 import io.hwkeras.demo.core.Raster
 import java.io.FileNotFoundException
+import java.io.IOException
 import java.io.InputStream
 import kotlin.math.roundToInt
 import kotlinx.coroutines.MainScope
@@ -88,7 +89,13 @@ class MainActivity : Activity() {
 
     private fun opener(uri: Uri): () -> InputStream {
         val resolver = applicationContext.contentResolver // outlives the activity
-        return { resolver.openInputStream(uri) ?: throw FileNotFoundException("$uri") }
+        return {
+            try {
+                resolver.openInputStream(uri)
+            } catch (e: RuntimeException) { // whatever the app that offers the file throws
+                throw IOException(e.message, e)
+            } ?: throw FileNotFoundException("$uri")
+        }
     }
 
     private fun render(screen: Screen) {
@@ -193,7 +200,6 @@ private fun Notice.sentence() = when (problem) {
     Problem.NOT_A_PAIR -> R.string.not_a_pair
     Problem.UNREADABLE_FILE -> R.string.unreadable_file
     Problem.NOT_A_MODEL -> R.string.not_a_model
-    Problem.NO_SIDECAR -> R.string.no_sidecar
     Problem.NOT_A_SIDECAR -> R.string.not_a_sidecar
     Problem.OTHER_MODEL -> R.string.other_model
     Problem.NOT_FOR_PICTURES -> R.string.not_for_pictures

@@ -17,8 +17,7 @@ private const val MOST_PIXELS = 24_000_000L
  * @throws IOException if it is no picture that this phone can read
  */
 fun decode(open: () -> InputStream): Picture {
-    val orientation = open().use { ExifInterface(it) }
-        .getAttributeInt(ExifInterface.TAG_ORIENTATION, ExifInterface.ORIENTATION_NORMAL)
+    val orientation = orientation(open)
     val options = BitmapFactory.Options()
     options.inJustDecodeBounds = true
     open().use { BitmapFactory.decodeStream(it, null, options) }
@@ -33,6 +32,16 @@ fun decode(open: () -> InputStream): Picture {
     val bitmap = open().use { BitmapFactory.decodeStream(it, null, options) }
         ?: throw IOException("not a picture")
     return Picture(BitmapPixels(bitmap), orientation)
+}
+
+/** A photo whose Exif this phone trips over is shown as it lies in the file. */
+private fun orientation(open: () -> InputStream): Int = try {
+    open().use { ExifInterface(it) }
+        .getAttributeInt(ExifInterface.TAG_ORIENTATION, ExifInterface.ORIENTATION_NORMAL)
+} catch (_: RuntimeException) {
+    ExifInterface.ORIENTATION_NORMAL
+} catch (_: StackOverflowError) { // older Androids follow Exif that points at itself
+    ExifInterface.ORIENTATION_NORMAL
 }
 
 private class BitmapPixels(private val bitmap: Bitmap) : Pixels {

@@ -1,6 +1,7 @@
 package io.hwkeras.demo
 
 import com.google.ai.edge.litert.Environment
+import com.google.ai.edge.litert.LiteRtException
 import io.hwkeras.demo.core.Answer
 import io.hwkeras.demo.core.Catalog
 import io.hwkeras.demo.core.Classifier
@@ -143,6 +144,8 @@ class Session(
         complain(Notice(Problem.UNREADABLE_FILE, listOf(e.message.orEmpty())))
     } catch (e: LinkageError) { // no LiteRT for this phone's processor
         complain(Notice(Problem.NO_RUNTIME, listOf(e.message.orEmpty())))
+    } catch (e: LiteRtException) { // no environment for it; what a model throws is refused
+        complain(Notice(Problem.NO_RUNTIME, listOf(e.message.orEmpty())))
     }
 
     private fun complain(notice: Notice) = state.update { it.copy(notices = it.notices + notice) }
@@ -196,7 +199,13 @@ class Session(
         }
     }
 
-    private fun classify(open: () -> InputStream) {
+    private fun classify(open: () -> InputStream) = try {
+        classifyWhole(open)
+    } catch (e: OutOfMemoryError) { // one huge allocation that failed: nothing is broken
+        throw DemoException(Problem.PICTURE_TOO_LARGE, cause = e)
+    }
+
+    private fun classifyWhole(open: () -> InputStream) {
         val picture = decoded(open)
         this.picture = open
         val preview = Preprocess.preview(picture, PREVIEW_SIDE)
@@ -221,10 +230,8 @@ class Session(
         decode(open)
     } catch (e: IOException) {
         throw DemoException(Problem.UNREADABLE_PICTURE, cause = e)
-    } catch (e: SecurityException) { // the app that offered it took it back
+    } catch (e: RuntimeException) { // a decoder's, or the app's that offered it and took it back
         throw DemoException(Problem.UNREADABLE_PICTURE, cause = e)
-    } catch (e: OutOfMemoryError) { // one huge allocation that failed: nothing is broken
-        throw DemoException(Problem.PICTURE_TOO_LARGE, cause = e)
     }
 
     private companion object {

@@ -146,6 +146,7 @@ class SessionTest {
         val failures = mapOf<() -> InputStream, Problem>(
             { "no picture".byteInputStream() } to Problem.UNREADABLE_PICTURE,
             { throw SecurityException("taken back") } to Problem.UNREADABLE_PICTURE,
+            { throw IllegalStateException("a decoder's") } to Problem.UNREADABLE_PICTURE,
             { throw OutOfMemoryError("a bitmap") } to Problem.PICTURE_TOO_LARGE,
         )
         for ((open, problem) in failures) {

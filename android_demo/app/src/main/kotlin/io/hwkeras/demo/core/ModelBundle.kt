@@ -28,12 +28,11 @@ class ModelBundle(
         fun read(model: File, sidecar: File): ModelBundle {
             val name = model.nameWithoutExtension
             if (!isModel(model)) throw DemoException(Problem.NOT_A_MODEL, name)
-            if (!sidecar.isFile) throw DemoException(Problem.NO_SIDECAR, name)
             return try {
                 if (sidecar.length() > LARGEST_SIDECAR) throw JSONException("too large")
                 read(model, parse(sidecar.readText(), FORMAT))
             } catch (e: JSONException) {
-                throw DemoException(Problem.NOT_A_SIDECAR, name, e.message.orEmpty(), cause = e)
+                throw DemoException(Problem.NOT_A_SIDECAR, name, e.reason(), cause = e)
             }
         }
 
@@ -125,10 +124,15 @@ class Catalog(val models: List<String>, val samples: List<Sample>) {
                 },
             )
         } catch (e: JSONException) {
-            throw DemoException(Problem.NO_MODELS, e.message.orEmpty(), cause = e)
+            throw DemoException(Problem.NO_MODELS, e.reason(), cause = e)
         }
     }
 }
+
+private const val LONGEST_REASON = 200 // characters
+
+/** Returns what is wrong, in brief: Android's org.json quotes all that it read. */
+private fun JSONException.reason() = message.orEmpty().take(LONGEST_REASON)
 
 private fun parse(text: String, format: String): JSONObject {
     val json = try {

@@ -20,7 +20,7 @@ interface Pixels {
  * @param orientation as Exif numbers it: 1 upright, 2 to 8 mirrored or turned
  */
 class Picture(private val pixels: Pixels, private val orientation: Int = 1) {
-    private val turned = orientation >= 5 // its rows are the file's columns
+    private val turned = orientation in 5..8 // its rows are the file's columns
 
     val width = if (turned) pixels.height else pixels.width
     val height = if (turned) pixels.width else pixels.height

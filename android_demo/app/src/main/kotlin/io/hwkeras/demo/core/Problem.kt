@@ -7,7 +7,6 @@ enum class Problem {
     NOT_A_PAIR,
     UNREADABLE_FILE,
     NOT_A_MODEL,
-    NO_SIDECAR,
     NOT_A_SIDECAR,
     OTHER_MODEL,
     NOT_FOR_PICTURES,

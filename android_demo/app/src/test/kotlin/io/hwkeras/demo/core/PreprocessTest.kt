@@ -52,6 +52,7 @@ class PreprocessTest {
         //               5 6     6 5     2 1     1 2
         val expected = listOf(
             "123456", "214365", "654321", "563412", "135246", "531642", "642531", "246135",
+            "123456", // 9 is none of Exif's
         )
         val file = ArgbPixels(2, intArrayOf(1, 2, 3, 4, 5, 6))
         expected.forEachIndexed { index, text ->
