@@ -9,7 +9,7 @@ from export.aims import Aim
 from export.measurement import Report
 from export.pipeline import Progress, finetune_slim, gates, prune, quiet, train
 from export.reporting import write_report
-from export.runfolder import DataConfig, RunFolder, plain, remove
+from export.runfolder import DataConfig, RunFolder, remove
 from export.shipping import ExportConfig, check_backend, export_run
 from hwkeras.training import FINETUNE, TrainConfig
 
@@ -86,7 +86,7 @@ def demo(root: Path, *, force: bool = False, progress: Progress = quiet) -> Repo
     """Does the whole job on scikit-learn's digits; a demo's own folder is replaced."""
     folder = RunFolder(root)
     record = folder.record()
-    is_demo = "demo" in record["settings"] and record["data"] in (None, plain(vars(DEMO.data)))
+    is_demo = "demo" in record["settings"] and (not record["data"] or folder.data() == DEMO.data)
     force = force or is_demo
     if force:
         for unfinished in ("checkpoint", "checkpoint-finetune"):
